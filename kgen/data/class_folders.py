@@ -25,6 +25,7 @@ SIMILAR = 0.75
 """How similar the name of a folder must be to a class's to be taken for a misspelling."""
 LOOSE = "(no folder)"
 """Stands for images that are in no class's folder."""
+NOT_SELECTED = "not selected"
 MAX_LISTED = 5
 MAX_WRAPPERS = 8
 """How many folders may be around the one with the classes."""
@@ -106,7 +107,8 @@ class FolderReport:
                     "Provide images that it was not trained on.",
                 )
             )
-        strangers = [row for row in self.ignored if row.images]
+        # leaving out classes that are not selected is what someone has asked for
+        strangers = [row for row in self.ignored if row.images and row.reason != NOT_SELECTED]
         if strangers:
             found.append(
                 (
@@ -206,7 +208,7 @@ def match(
         classes=tuple(ClassRow(names[c], folders[c], counts[c]) for c in selected),
         ignored=(
             *(IgnoredRow(n, ignored[n], labels.why_unknown(n)) for n in unmatched),
-            *(IgnoredRow(n, ignored[n], "not selected") for n in others),
+            *(IgnoredRow(n, ignored[n], NOT_SELECTED) for n in others),
             *([IgnoredRow(LOOSE, ignored[""], "not in a class folder")] if ignored[""] else []),
         ),
         unsupported=unsupported,
@@ -298,6 +300,9 @@ class _Labels:
         return self._find(wnid)[0] if classes.from_wnid(wnid) != wnid else None
 
     def why_unknown(self, folder: str) -> str:
+        label, _ = self._find(folder)
+        if label is not None:
+            return f"another folder has exactly the name of {self.names[label]}"
         known = {normalize_name(name): name for name in self.names}
         meant = difflib.get_close_matches(normalize_name(folder), known, 1, SIMILAR)
         return "not a class" + (f"; did you mean {known[meant[0]]}?" if meant else "")

@@ -32,6 +32,13 @@ DECODING = 1
 Progress = Callable[[int, int], None]
 """Receives how many items are done, and how many there are; may raise to stop."""
 
+ActivityProgress = Callable[[str, int, int], None]
+"""The same, with what is being done: "checking", "reading", "student" or "teacher"."""
+
+
+def ignore_activity(activity: str, done: int, total: int) -> None:
+    """Reports nothing."""
+
 
 def ignore_progress(done: int, total: int) -> None:
     """Reports nothing."""

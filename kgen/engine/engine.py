@@ -7,7 +7,6 @@ state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies 
 
 from __future__ import annotations
 
-import functools
 import math
 import queue
 import threading
@@ -21,7 +20,7 @@ from torch import Tensor
 from kgen import events
 from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import DataError, RealImages
-from kgen.data.folders import Progress
+from kgen.data.folders import ActivityProgress, Progress, ignore_activity
 from kgen.engine.controls import Controls, Gate
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
@@ -82,14 +81,14 @@ class Distillation:
         read_batch: Callable[[int], events.Arrays] | None = None,
         elapsed: float = 0.0,
         formats: dict[str, Format] | None = None,
-        on_progress: Callable[[str, int, int], None] = lambda activity, done, total: None,
+        on_progress: ActivityProgress = ignore_activity,
     ):
         self.on_progress = on_progress
         self.on_trained: Callable[[], None] = lambda: None
         """Called once the student is as good as it gets, before it is tested a last time."""
         self.resumed, self._elapsed_before = resume is not None, elapsed
         self._started_at = time.monotonic()
-        self.setting = Setting(recipe, terms, functools.partial(on_progress, "checking"))
+        self.setting = Setting(recipe, terms, on_progress)
         self.recipe = self.setting.recipe
         self.state = LoopState(self.setting, formats)
         if resume is not None:

@@ -22,7 +22,13 @@ from kgen.augment import Variation, shift_at
 from kgen.data import classes, data
 from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import DataError
-from kgen.data.folders import ImageFiles, Progress, ignore_progress
+from kgen.data.folders import (
+    ActivityProgress,
+    ImageFiles,
+    Progress,
+    ignore_activity,
+    ignore_progress,
+)
 from kgen.evaluate import batch_slices, score
 from kgen.keyregion import make_target
 from kgen.nets import own_code
@@ -118,16 +124,16 @@ class Scale:
 class Setting:
     """Everything that a recipe refers to, loaded and validated.
 
-    `on_progress`: how many of the user's own real images were checked. Raises RecipeError,
-    ZooError, DataError, EmbeddingError.
+    `on_progress`: see `Distillation`. Raises RecipeError, ZooError, DataError, EmbeddingError.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         custom_terms: Sequence[Term] = (),
-        on_progress: Progress = ignore_progress,
+        on_progress: ActivityProgress = ignore_activity,
     ):
+        self.on_progress = on_progress
         self.terms = with_custom(custom_terms)
         """Terms of the generator's loss; custom terms come last."""
         self.device = select_device(recipe.device)
@@ -172,7 +178,7 @@ class Setting:
             )
         self.judge = judge.find(recipe, self.teacher, self.selected, self.sides)
         """The second opinion; None if the recipe has none."""
-        self.real = self._real(on_progress)
+        self.real = self._real(functools.partial(on_progress, "checking"))
         """Real images for the accuracy curve; None if none are available or requested."""
 
     def term_title(self, name: str) -> str:
@@ -388,7 +394,8 @@ class Setting:
         if self.real is None:
             return None
         count = min(REFERENCE_IMAGES, REFERENCE_BYTES // math.prod(self.real.images.shape[1:]))
-        return self.real.stratified(count, tuple(self.selected), seed=1)
+        reading = functools.partial(self.on_progress, "reading")
+        return self.real.stratified(count, tuple(self.selected), seed=1, on_progress=reading)
 
     @torch.no_grad()
     def reference_arrays(self) -> events.Arrays | None:
@@ -399,10 +406,12 @@ class Setting:
         images = real.images[:]
         position = {c: i for i, c in enumerate(self.selected)}
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)
-        teacher_embeddings = [
-            self.teacher(torch.from_numpy(images[batch]).to(self.device).float() / 255).embedding
-            for batch in batch_slices(images.shape)
-        ]
+        teacher_embeddings = []
+        for batch in batch_slices(images.shape):
+            self.on_progress("teacher", batch.start, len(images))
+            pixels = torch.from_numpy(images[batch]).to(self.device).float() / 255
+            teacher_embeddings.append(self.teacher(pixels).embedding)
+        self.on_progress("teacher", len(images), len(images))
         return {
             "images": images,
             "labels": labels,

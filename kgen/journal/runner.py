@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 
 from kgen import events, precision
+from kgen.data.folders import ActivityProgress, ignore_activity
 from kgen.engine.controls import Controls
 from kgen.engine.engine import Distillation
 from kgen.errors import DiskError
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 5.0
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
-
-
-def ignore_progress(activity: str, done: int, total: int) -> None:
-    """Reports nothing."""
 
 
 Listener = Callable[[events.Event], None]
@@ -79,7 +76,7 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
-        on_progress: Callable[[str, int, int], None] = ignore_progress,
+        on_progress: ActivityProgress = ignore_activity,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Check the recipe on this machine, then create the folder.
@@ -111,7 +108,7 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
-        on_progress: Callable[[str, int, int], None] = ignore_progress,
+        on_progress: ActivityProgress = ignore_activity,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Continue from the last complete checkpoint, or from the start if there is none.

@@ -124,7 +124,12 @@ def test_letters_that_differ_in_case_are_different_where_an_exact_name_is_there(
     put(tmp_path / "both", "a/1.png", "A/1.png", "b/1.png", "B/1.png")
     both = {name: [f"{name}/1.png"] for name in "aAbB"}
     assert found(tmp_path / "both", ("a", "A", "b", "B"))[0] == both
-    assert found(tmp_path / "both", ("a", "b"))[0] == {"a": ["a/1.png"], "b": ["b/1.png"]}
+    classes, report = found(tmp_path / "both", ("a", "b"))
+    assert classes == {"a": ["a/1.png"], "b": ["b/1.png"]}
+    assert [(row.folder, row.reason.split()[-1]) for row in report.ignored] == [
+        ("A", "a"),
+        ("B", "b"),
+    ]
     put(tmp_path / "capital", "A/1.png")
     assert found(tmp_path / "capital", ("a", "A"))[0] == {"A": ["A/1.png"]}
     assert found(tmp_path / "capital", ("a", "b"))[0] == {"a": ["A/1.png"]}
@@ -185,6 +190,8 @@ def test_what_is_not_used_is_told_with_what_was_meant(tmp_path):
         and rows[class_folders.LOOSE][0] == 1
     )
     assert report.missing == ("guinea pig",) and not report.unsupported
+    said = " ".join(text for text, _ in report.remarks())
+    assert "dogs" in said and "4 real images" in said and "(not selected)" not in said
     assert found(tmp_path)[1].unsupported == {".heic": 1}
 
 
