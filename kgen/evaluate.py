@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kgen.answers import UNREADABLE, Answers
 from kgen.data.data import DataError, RealImages
-from kgen.data.folders import ImageFiles, Progress, ignore_progress
+from kgen.data.folders import Progress, ignore_progress
 from kgen.events import Score
 
 MAX_CONFUSIONS = 2_000
@@ -20,8 +20,8 @@ BATCH, BATCH_VALUES = 500, 2**24
 × 1600.
 """
 
-FILES = 32
-"""Images per forward pass if they are decoded for it."""
+SHORT, LARGE_VALUES = 32, 2**15
+"""Images per forward pass in `short_slices`, if each has more values than that."""
 
 
 def batch_slices(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -29,6 +29,16 @@ def batch_slices(shape: tuple[int, ...]) -> Iterator[slice]:
     n, *image = shape
     size = min(BATCH, max(1, BATCH_VALUES // math.prod(image)))
     return (slice(i, min(n, i + size)) for i in range(0, n, size))
+
+
+def short_slices(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The same for work that shows its progress and can be stopped: fewer large images at once."""
+    n, *image = shape
+    large = math.prod(image) > LARGE_VALUES
+    for batch in batch_slices(shape):
+        step = SHORT if large else BATCH
+        for start in range(batch.start, batch.stop, step):
+            yield slice(start, min(batch.stop, start + step))
 
 
 @torch.no_grad()
@@ -56,7 +66,7 @@ def score(
     )
     pairs = [labels[:0]]
     try:
-        for batch in _batches(data, len(index)):
+        for batch in short_slices((len(index), *data.images.shape[1:])):
             on_progress(batch.start, len(index))
             part = index[batch]
             positions = part if data.positions is None else data.positions[part]
@@ -101,14 +111,6 @@ def score(
         confusion=confusion(distinct[~correct], occurrences[~correct], k),
         n=n,
     )
-
-
-def _batches(data: RealImages, n: int) -> Iterator[slice]:
-    """The slices of `score`: short ones of files, so that progress is seen and Stop obeyed."""
-    for batch in batch_slices((n, *data.images.shape[1:])):
-        size = FILES if isinstance(data.images, ImageFiles) else batch.stop - batch.start
-        for start in range(batch.start, batch.stop, size):
-            yield slice(start, min(batch.stop, start + size))
 
 
 def confusion(pairs: Tensor, occurrences: Tensor, k: int) -> list[tuple[int, int, int]]:

@@ -127,7 +127,7 @@ def _image_progress(situation: Situation) -> str:
         "checking": "checking the files of the real images",
         "reading": "reading real images",
         "student": "testing the student on the real images",
-        "teacher": "asking the teacher about the real images, once",
+        "teacher": "asking the teacher about the real images",
     }.get(progress.activity, "working on the real images")
     return f"{activity}: {number(progress.done)} of {number(progress.total)}"
 

@@ -29,7 +29,7 @@ from kgen.data.folders import (
     ignore_activity,
     ignore_progress,
 )
-from kgen.evaluate import batch_slices, score
+from kgen.evaluate import score, short_slices
 from kgen.keyregion import make_target
 from kgen.nets import own_code
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
@@ -407,7 +407,7 @@ class Setting:
         position = {c: i for i, c in enumerate(self.selected)}
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)
         teacher_embeddings = []
-        for batch in batch_slices(images.shape):
+        for batch in short_slices(images.shape):
             self.on_progress("teacher", batch.start, len(images))
             pixels = torch.from_numpy(images[batch]).to(self.device).float() / 255
             teacher_embeddings.append(self.teacher(pixels).embedding)

@@ -74,7 +74,9 @@ def test_what_could_change_an_answer_asks_again(folder, change):
     assert asked == found.n > 0
 
 
-def test_an_interrupted_evaluation_keeps_its_answers(folder):
+def test_an_interrupted_evaluation_keeps_its_answers(folder, monkeypatch):
+    monkeypatch.setattr("kgen.evaluate.BATCH", 32)
+
     def stop(done, total):
         if done >= 32:
             raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kgen.data.data import DataError, RealImages
-from kgen.evaluate import batch_slices, confusion, score
+from kgen.evaluate import batch_slices, confusion, score, short_slices
 from tests.support.errors import raises
 
 
@@ -68,3 +68,6 @@ def test_a_forward_pass_holds_few_large_images(image, most):
     parts = list(batch_slices((1001, *image)))
     assert [i for part in parts for i in range(1001)[part]] == list(range(1001))
     assert max(part.stop - part.start for part in parts) == most
+    short = list(short_slices((1001, *image)))
+    assert [i for part in short for i in range(1001)[part]] == list(range(1001))
+    assert max(part.stop - part.start for part in short) == (most if most in (1, 2, 500) else 32)
