@@ -8,11 +8,13 @@ for the batch in progress); they are never part of the JSON.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic_core import PydanticSerializationError
 
 from kgen.recipe.recipe import current_names
 from kgen.terms import GENERATOR, MAX_CUSTOM, MAX_LENGTH, STUDENT, TITLES
@@ -39,7 +41,11 @@ class _Event(BaseModel):
 
     def to_json(self) -> str:
         """One line of events.jsonl."""
-        return self.model_dump_json(exclude_none=True)
+        try:
+            return self.model_dump_json(exclude_none=True)
+        except PydanticSerializationError:  # it names a file whose name is not text
+            text = json.dumps(self.model_dump(exclude_none=True), ensure_ascii=False, default=str)
+            return text.encode("utf-8", "replace").decode()
 
 
 class TeacherCard(BaseModel):

@@ -96,3 +96,10 @@ def test_round_trip(event):
 def test_anything_else_is_refused(line):
     with pytest.raises(ValidationError):
         events.from_json(line)
+
+
+def test_a_file_name_that_is_no_text_does_not_end_a_run():
+    line = events.Warned(text="x\udcff.png and 猫.png cannot be read", t=1.5).to_json()
+    assert events.from_json(line) == events.Warned(text="x?.png and 猫.png cannot be read", t=1.5)
+    class_names = events.RunStarted.model_validate(ONE_OF_EACH[0].model_dump() | {"name": "\udcff"})
+    assert events.from_json(class_names.to_json()).name == "?"
