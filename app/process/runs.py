@@ -389,7 +389,7 @@ def _require_no_own_code(recipe: Recipe, command: str) -> None:
         if own_code.is_own(architecture):
             raise RunError(
                 f"The network of {name} is built by {architecture}, a Python file of your own,"
-                f" which the page does not run. Use the command line: {command}",
+                f" which the page does not run. On the command line, {command} does.",
                 code="command-line-only",
                 teacher=name,
                 command=command,

@@ -153,11 +153,11 @@ class TeacherChecks:
             fields |= {"classes": names.names, "classes_from": names.source[:400]}
         parsed = request.parse_request(fields | {"path": str(path)})
         if own_code.is_own(parsed.architecture or ""):
-            words = ("python", "-m", "kgen", "preflight", path.name, "--arch", parsed.architecture)
+            words = ("preflight", path.name, "--arch", str(parsed.architecture))
+            command = f"python -m kgen {shlex.join(words)} --classes … --save NAME"
             raise Refused(
-                "The page does not run Python files. Check a network of your own on the command"
-                f" line, which runs that file's code: {shlex.join(map(str, words))} --classes …"
-                " --save NAME",
+                f"The page does not run Python files. On the command line, {command} checks a"
+                " network of your own and saves it as a teacher for runs there.",
                 code="command-line-only",
             )
         return parsed

@@ -14,12 +14,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.live import narration
 from app.process import exhibits, follow
+from app.process.child import Child
 from app.process.runs import RunError, Runs
+from kgen.data import catalogue
 from kgen.files import FolderLock
 from kgen.journal.reading import open_run
+from kgen.recipes import recipes
+from kgen.zoo import zoo
 from tests.support import standin
 from tests.support.errors import raises
 
@@ -108,6 +113,26 @@ def test_a_second_start_is_refused_in_words(make):
             attempt()
     until(runs, phase("running"))  # on a slow machine, the folder appears only now
     assert len([p for p in runs.folder.iterdir() if p.is_dir()]) == 1
+
+
+def test_a_users_own_python_file_runs_on_the_command_line_only(make, monkeypatch, tmp_path):
+    """Start says so with the command; and no child would run it, whatever it is told."""
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
+    card = zoo.card("fashion-cnn").model_copy(update={"architecture": "net.py:build"})
+    spec = zoo.spec("fashion-cnn") | {"card": card.model_dump()}
+    catalogue.teacher_file("mine").parent.mkdir(parents=True)
+    zoo.save_network(torch.nn.Linear(1, 1), catalogue.teacher_file("mine"), spec)
+    runs = make()
+    recipe = standin.recipe().replace(teacher="mine")
+    with raises(RunError, "command-line-only", "net.py:build", recipes.command(recipe)):
+        runs.start(recipe)
+    code = (
+        "import json, os; print(json.dumps({'kind': 'ready', 'own': os.environ['KGEN_OWN_CODE']}))"
+    )
+    child = Child(None, (sys.executable, "-c", code))
+    message = child.wait_for("ready", timeout=20)
+    child.close(2)
+    assert message and message["own"] == "0"
 
 
 @pytest.mark.slow

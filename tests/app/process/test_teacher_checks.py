@@ -283,6 +283,11 @@ def test_class_names_as_people_write_them(client, check, text, names):
     assert check.orders[0].classes == names
 
 
+def test_a_file_of_class_names_is_understood_by_its_kind(client, check):
+    checked(client, path="pets.pt", classes="name\ncat\ndog\n", classes_file="pets.csv")
+    assert check.orders[0].classes == ("cat", "dog") and "pets.csv" in check.orders[0].classes_from
+
+
 def test_no_file_is_read_for_class_names(client, tmp_path, check):
     (tmp_path / "names.txt").write_text("secret\nnames")
     assert "names" in sentence(
@@ -310,6 +315,10 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
         ({"path": "a.pt", "classes": "cat"}, "invalid-classes", "'cat'"),
         ({"path": "a.pt", "classes": "[" * 9000}, "not-json", ""),
         ({"path": "a.pt", "classes": "cat,\x1b[2J"}, "invalid-value", "name 2 "),
+        ({"path": "a.pt", "classes": "1,2", "classes_file": "n.json"}, "not-json", "n.json"),
+        ({"path": "a.pt", "architecture": "net.py:f"}, "command-line-only", "--arch net.py:f"),
+        ({"path": "a.pt", "architecture": "net.py"}, "invalid-value", "net.py:build"),
+        ({"path": "a.pt", "arguments": "pretrained=true"}, "invalid-value", "pretrained"),
         ({"path": "a.pt", "mean": "0.5"}, "invalid-value", "ean and std"),
         ({"path": "a.pt", "mean": "a", "std": "1"}, "invalid-value", "Mean is 'a'"),
         ({"path": "a.pt", "mean": "nan", "std": "1"}, "invalid-value", "mean"),
