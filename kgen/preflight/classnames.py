@@ -257,8 +257,10 @@ def _gap(indices: Sequence[Any]) -> str:
     numbers = {_integer(value) for value in indices}
     if None in numbers or not numbers:
         return ""
-    missing = next(i for i in range(len(numbers) + 1) if i not in numbers)
-    return f" ({missing} is missing)" if missing < len(indices) else ""
+    first = min(0 if number is None else number for number in numbers)
+    counted = range(min(first, 1), len(indices) + 1)
+    missing = next(i for i in counted if i not in numbers)
+    return f" ({missing} is missing)" if missing < max(n or 0 for n in numbers) else ""
 
 
 # --- tables --------------------------------------------------------------------------------------
