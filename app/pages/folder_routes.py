@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from app.process.folder_checks import FolderChecks
 from app.web import request_body
-from app.web.answers import error_response
+from app.web.answers import error_response, fresh_json
 from app.web.errors import RequestError
 from app.web.uploads import Refused
 
@@ -41,6 +41,6 @@ def install(app: FastAPI, checks: FolderChecks) -> None:
     @app.get("/kg/folder/{id}")
     def report(id: str) -> Response:
         try:
-            return JSONResponse(checks.report(id), headers=NO_STORE)
+            return fresh_json(checks.report(id))
         except Refused as error:
             return error_response(error, error.status)

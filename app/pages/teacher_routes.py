@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from app.process import teacher_checks
 from app.process.teacher_checks import TeacherChecks
 from app.web import request_body
-from app.web.answers import error_response
+from app.web.answers import error_response, fresh_json
 from app.web.errors import RequestError
 from app.web.uploads import Refused
 
@@ -86,7 +86,7 @@ def _parse_json(body: bytes) -> Any:
 
 def _json_response(make: Callable[[], dict[str, Any]]) -> Response:
     try:
-        return JSONResponse(make(), headers=NO_STORE)
+        return fresh_json(make())
     except Refused as error:
         return _error_response(error)
 

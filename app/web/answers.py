@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
@@ -48,6 +50,17 @@ def revalidated_json(request: Request, body: bytes) -> Response:
     )
 
 
+def fresh_json(data: Any) -> Response:
+    """JSON that is never cached. It may contain file names that are not text, which FastAPI's own
+    response cannot encode.
+    """
+    return Response(
+        json.dumps(data, allow_nan=False),
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
 def parse_number(text: str, digits: int = 9) -> int:
     """A number in an address: at most `digits` digits and nothing else. Raises Missing."""
     if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
@@ -61,7 +74,8 @@ def parse_number(text: str, digits: int = 9) -> int:
 def error_response(error: KGenError, status: int, text: str = "") -> Response:
     """An error as one sentence for people, by default its own, and its code as a header."""
     headers = {"Cache-Control": "no-store", "X-KGen-Code": error.code}
-    return PlainTextResponse(text or str(error), status, headers)
+    sentence = (text or str(error)).encode("utf-8", "replace")  # a file name may be no text
+    return PlainTextResponse(sentence, status, headers)
 
 
 def not_found(error: KGenError | str) -> Response:
