@@ -131,7 +131,7 @@ class PreflightRequest(BaseModel):
             return None
         if not 1 <= len(value) <= MAX_NAMES:
             raise ValueError(f"expected 1 to {MAX_NAMES:,} names, found {len(value):,}")
-        value = tuple(map(classnames.clean, value))
+        value = tuple(classes.from_wnid(classnames.clean(name)) for name in value)
         for i, name in enumerate(value):
             if not name or len(name) > MAX_NAME_LENGTH:
                 raise ValueError(

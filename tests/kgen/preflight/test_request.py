@@ -189,3 +189,9 @@ def test_a_program_sees_lines(capsys):
     messages = [row("file", "ok"), {"kind": "report", "ok": True}]
     assert progress.show_findings((m for m in messages), True) == 0
     assert list(map(json.loads, capsys.readouterr().out.splitlines())) == messages
+
+
+def test_wordnet_ids_are_imagenets_class_texts():
+    """As ImageFolder names the classes of ImageNet and its subsets."""
+    found = parse_request({"path": "a.pt", "classes": ["n01440764", "cat", "n02102040", "n999"]})
+    assert found.classes == ("tench", "cat", "English springer", "n999")
