@@ -78,6 +78,25 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
     )
 
 
+def test_names_in_a_table_and_a_network_in_a_python_file(visit: Visit, app: App, tmp_path: Path):
+    """The table is put in the order of its indices; the Python file is answered with a command."""
+    studio = visit()
+    studio.press(OPENER)
+    (tmp_path / "pets.csv").write_text("name;id\ndog;1\nhorse;2\ncat;0\n", encoding="utf-16")
+    studio.page.set_input_files("#kg-own .line input[type=file]", tmp_path / "pets.csv")
+    names = studio.see("#kg-own [name=classes]")
+    expect(names).to_have_value("name;id\ndog;1\nhorse;2\ncat;0\n")
+    assert said(studio, weights(tmp_path / "pets.pt"), names=names.input_value()) == (
+        "This file works as a teacher."
+    )
+    assert "cat, dog, horse" in studio.text("#kg-own .rows")
+
+    said(studio, tmp_path / "pets.pt", architecture="net.py:build")
+    studio.until("the command", lambda: "--arch net.py:build" in studio.text("#kg-own .said"))
+    assert studio.see("#kg-own .said").is_visible() and not studio.see("#kg-own .keep").is_visible()
+    studio.complaints.clear()  # the browser logs the refusal (400)
+
+
 def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_path: Path):
     studio = visit()
     studio.press(OPENER)
