@@ -5,7 +5,7 @@ FROM python:3.12-slim
 ARG DEVICE=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
-# torch first: it is the largest part, and changes least. The default wheels of PyPI have CUDA.
+# torch first: it is the largest part and changes least. PyPI's default wheels include CUDA.
 RUN case "$DEVICE" in \
       cpu) pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu ;; \
       cuda) pip install torch torchvision ;; \
@@ -25,8 +25,8 @@ ENV KGEN_HOME=/data/home
 VOLUME /data
 EXPOSE 7860
 
-# A container's port is open to other computers, so it has a presenter's token: the log shows the
-# link that contains it.
+# A container's port is open to other computers, so the app has a presenter's token: the log shows
+# the link that contains it.
 ENTRYPOINT ["kgen-explorer", "--host", "0.0.0.0", "--port", "7860", "--runs", "/data/runs", \
             "--presenter", "--no-browser"]
 CMD ["--link", "http://localhost:7860/"]

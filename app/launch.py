@@ -11,7 +11,7 @@ import sys
 from kgen.terminal import replace_unprintable
 
 # Gradio reads these on import: no telemetry, no lookups, and a short analytics table (it is
-# aggregated after every event). The app talks to itself only, so it has no use for a proxy.
+# aggregated after every event). The app talks only to itself, so it does not need a proxy.
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "50",
@@ -53,7 +53,7 @@ def url_path(text: str) -> str:
 
 
 def listening_host(text: str) -> str:
-    """An address may have the brackets that it has in links."""
+    """An IPv6 address may be in brackets, as in a link."""
     return text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text
 
 

@@ -78,7 +78,7 @@ def serve(args: argparse.Namespace) -> int:
     try:
         app, _, _ = demo.launch(**launch_settings(args, port, access))
         # A proxy may rewrite Host, so the page must use the address in the browser, not the one
-        # that Gradio concludes from Host. This is Gradio's own switch for that.
+        # that Gradio infers from Host. This is Gradio's own switch for that.
         demo.config["is_colab"] = True
         routes.install(
             app,
@@ -112,7 +112,7 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def open_browser(link: str, shell: Mapping[str, str]) -> None:
-    """Open a link in the user's browser, with the shell's own variables in case this starts it."""
+    """Open a link in the user's browser, with the original environment in case this starts it."""
     ours = dict(os.environ)
     os.environ.pop("NO_PROXY", None)
     os.environ.update(shell)
@@ -251,7 +251,7 @@ def claimed_port(host: str, port: int) -> int:
     if isinstance(error, PermissionError):
         raise ServeError(
             f"This user is not allowed to listen on port {port}: on most systems, ports below 1024"
-            " need an administrator's rights, and some others are reserved. Choose another with"
+            " require administrator rights, and some others are reserved. Choose another with"
             " --port, or omit --port to use the next free one.",
             code="no-permission",
             port=port,

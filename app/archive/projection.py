@@ -253,9 +253,9 @@ class Fitter:
         self._deadline = time.monotonic() + FIT_SECONDS
 
     def _cache_variable(self) -> dict[str, str]:
-        """Where numba keeps what it compiles, if neither the user says so nor umap's own folder is
-        writable; without such a place, umap cannot even be imported. What numba finds there it
-        executes, so it must be a folder that no one else can write to.
+        """Where numba stores what it compiles, if the user has not said where and umap's own folder
+        is not writable; without such a place, umap cannot even be imported. numba executes what it
+        finds there, so it must be a folder that no one else can write to.
         """
         spec = importlib.util.find_spec("umap")
         places = (spec and spec.submodule_search_locations) or ()

@@ -119,7 +119,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Segments:
 
 
 def _image_progress(situation: Situation) -> str:
-    """ "asking the teacher about the real images, 1,200 of 3,925"."""
+    """ "classifying the real images with the teacher: 1,200 of 3,925"."""
     progress = situation.progress
     if progress is None:
         return ""
@@ -127,7 +127,7 @@ def _image_progress(situation: Situation) -> str:
         "checking": "checking the files of the real images",
         "reading": "reading real images",
         "student": "testing the student on the real images",
-        "teacher": "asking the teacher about the real images",
+        "teacher": "classifying the real images with the teacher",
     }.get(progress.activity, "working on the real images")
     return f"{activity}: {number(progress.done)} of {number(progress.total)}"
 

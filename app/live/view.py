@@ -28,7 +28,7 @@ class ImageProgress:
 
 
 def image_progress(message: dict[str, Any] | None) -> ImageProgress | None:
-    """The engine's last message about its progress; None if it is done with it."""
+    """The engine's last message about its progress; None once the activity is over."""
     if message is None or message["done"] >= message["total"]:
         return None
     return ImageProgress(str(message["activity"]), int(message["done"]), int(message["total"]))
@@ -49,7 +49,7 @@ class Situation:
     waiting: str = ""
     """Why a live engine is on hold (a full disk, for example), in its own words."""
     progress: ImageProgress | None = None
-    """How far the engine is with reading or classifying real images; None if it is not at it."""
+    """The engine's progress in reading or classifying real images; None if it is doing neither."""
     checkpoint: int | None = None
     """Iterations in the last checkpoint (0: none yet); None if there is nothing to resume, or no
     need to.

@@ -51,7 +51,7 @@ class FolderChecks:
             return self._id
 
     def report(self, id: str) -> dict[str, Any]:
-        """How far a check is: done, checked, total, error (a sentence), and report, which is what
+        """The state of a check: done, checked, total, error (a sentence), and report, which is what
         `kgen.data.class_folders.FolderReport.to_json` returns, with its remarks.
         """
         with self._lock:
@@ -63,7 +63,7 @@ class FolderChecks:
         progress = child.last_message("progress") or {"done": 0, "total": 0}
         text = str(error["text"]) if error else None
         if code is not None and not error and not report:
-            text = "The check ended without an answer; `python -m kgen data check` may say why."
+            text = "The check ended without a result; `python -m kgen data check` may show why."
         return {
             "done": bool(text or report),
             "checked": progress["done"],
@@ -85,7 +85,7 @@ class FolderChecks:
 
 
 def _parse(payload: Any) -> dict[str, Any]:
-    """The request, if it can be one; the child checks what it refers to."""
+    """The validated request; the child checks what it refers to."""
     fields = payload if isinstance(payload, dict) else {}
     folder, teacher, classes = (fields.get(name) for name in ("folder", "teacher", "classes"))
     if (

@@ -380,7 +380,7 @@ class Runs:
 
 
 def _require_no_own_code(recipe: Recipe, command: str) -> None:
-    """A network in a user's Python file runs only where they typed a command."""
+    """A network in a user's Python file runs only if they typed the command."""
     for name in (recipe.teacher, recipe.judge):
         try:
             architecture = zoo.card(name).architecture
@@ -388,8 +388,8 @@ def _require_no_own_code(recipe: Recipe, command: str) -> None:
             continue
         if own_code.is_own(architecture):
             raise RunError(
-                f"The network of {name} is built by {architecture}, a Python file of your own,"
-                f" which the page does not run. On the command line, {command} does.",
+                f"The network of {name} is built by {architecture}, your own Python file, which the"
+                f" page does not run. On the command line, use {command}.",
                 code="command-line-only",
                 teacher=name,
                 command=command,

@@ -156,8 +156,8 @@ class TeacherChecks:
             words = ("preflight", path.name, "--arch", str(parsed.architecture))
             command = f"python -m kgen {shlex.join(words)} --classes … --save NAME"
             raise Refused(
-                f"The page does not run Python files. On the command line, {command} checks a"
-                " network of your own and saves it as a teacher for runs there.",
+                "The page does not run Python files. To check your own network and save it as a"
+                f" teacher for runs on the command line, use {command}.",
                 code="command-line-only",
             )
         return parsed

@@ -27,7 +27,7 @@ from kgen.terms import TITLES
 EXCLUDED = ("source", "evaluate_on", "device", "text_encoder", "target")
 """Choices in the schema that are handled elsewhere, or that do not affect the method."""
 RESOLVED = {"embedding": "auto"}
-"""Choices that a run records as what they resolved to."""
+"""Choices for which a run records the resolved value."""
 ZERO_IS_OFF = ("warmup", "views", "feature_memory", "position_decay", "generator_life")
 """Numbers for which zero means off; ON_VALUES has the value that turns one on."""
 ON_VALUES = {"generator_life": 1}

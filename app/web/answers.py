@@ -51,8 +51,8 @@ def revalidated_json(request: Request, body: bytes) -> Response:
 
 
 def fresh_json(data: Any) -> Response:
-    """JSON that is never cached. It may contain file names that are not text, which FastAPI's own
-    response cannot encode.
+    """JSON that is never cached. It may contain file names that are not valid text, which FastAPI's
+    own response cannot encode.
     """
     return Response(
         json.dumps(data, allow_nan=False),
@@ -74,7 +74,7 @@ def parse_number(text: str, digits: int = 9) -> int:
 def error_response(error: KGenError, status: int, text: str = "") -> Response:
     """An error as one sentence for people, by default its own, and its code as a header."""
     headers = {"Cache-Control": "no-store", "X-KGen-Code": error.code}
-    sentence = (text or str(error)).encode("utf-8", "replace")  # a file name may be no text
+    sentence = (text or str(error)).encode("utf-8", "replace")  # a file name may not be valid text
     return PlainTextResponse(sentence, status, headers)
 
 

@@ -155,8 +155,8 @@ class Guard:
         """Does the request come from our own page? Programs send no Origin.
 
         Behind a proxy, the page has one of the named hosts, and the proxy may have rewritten its
-        Origin to the address that the app listens on. That is no other site: browsers mark requests
-        of pages on another port as "same-site" or "cross-site".
+        Origin to the address that the app listens on. That is not another site: browsers mark
+        requests from pages on another port as "same-site" or "cross-site".
         """
         if origin is None:
             return True
@@ -207,8 +207,8 @@ def _other_site(origin: str) -> Forbidden:
     name = _hostname(urlsplit(origin).netloc) if ORIGIN_PATTERN.fullmatch(origin) else ""
     return Forbidden(
         f"This page is open at {origin if name else 'an unknown address'}, but the app expects"
-        " another address, so it accepts no input from here. If that is your own proxy, start the"
-        f" app with --allow-host {name or 'NAME'} and reload this page.",
+        " another address, so it does not accept input from this page. If that is your own proxy,"
+        f" start the app with --allow-host {name or 'NAME'} and reload this page.",
         code="other-site",
         host=name,
     )

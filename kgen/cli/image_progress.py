@@ -14,7 +14,7 @@ ACTIVITIES = {
     "reading": "reading images",
     "decoding": "decoding images",
     "student": "testing the student",
-    "teacher": "asking the teacher",
+    "teacher": "running the teacher",
 }
 """What is being done with the images."""
 LINE_SECONDS = 10.0

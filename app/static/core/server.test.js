@@ -32,7 +32,7 @@ test('an empty refusal names its status', async () => {
   await assert.rejects(request('/kg/x'), { message: /502/, code: '' });
 });
 
-test('no response is distinguished from a refusal by its code', async () => {
+test('a missing response and a rejection have different codes', async () => {
   answering(async () => {
     throw new TypeError('Failed to fetch');
   });

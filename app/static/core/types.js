@@ -610,7 +610,7 @@
  * @property {string} name
  * @property {string} finding
  * @property {string} [advice]
- * @property {string[]} [lines] Python that mends it.
+ * @property {string[]} [lines] Python code that fixes it.
  */
 
 /**

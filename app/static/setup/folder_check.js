@@ -28,7 +28,7 @@ export class FolderCheck {
     setInterval(() => this.#update(), LOOK_MS);
   }
 
-  /** Starts a check if the form has another folder, teacher, or selection than the last one. */
+  /** Starts a check if the form's folder, teacher, or selection has changed since the last one. */
   #update() {
     if (this.isLocked || !this.#mount()) return;
     /** @type {HTMLInputElement | HTMLTextAreaElement | null} */
@@ -50,7 +50,7 @@ export class FolderCheck {
     else this.#clear();
   }
 
-  /** Gradio adds the place for the report when the section with the field is opened first. */
+  /** Gradio adds the place for the report when the section with the field is first opened. */
   #mount() {
     if (this.root?.isConnected) return true;
     this.root = document.querySelector('#kg-real-check');
@@ -87,7 +87,7 @@ export class FolderCheck {
         if (found.total)
           this.#say(
             'busy',
-            `Checking the images: ${num(found.checked)} of ${num(found.total)}. You can start meanwhile.`,
+            `Checking the images: ${num(found.checked)} of ${num(found.total)}. You can start a run in the meantime.`,
           );
         await delay(POLL_MS);
       }

@@ -11,7 +11,7 @@ const utf16 = (text, swap) =>
     return swap ? pair.reverse() : pair;
   });
 
-test('UTF-8 and UTF-16, with and without a mark at the beginning', () => {
+test('UTF-8 and UTF-16, with and without a byte order mark', () => {
   const utf8 = [...new TextEncoder().encode(NAMES)];
   for (const file of [
     utf8,

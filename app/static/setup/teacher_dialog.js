@@ -101,7 +101,7 @@ class TeacherDialog {
     this.weightsField = field(
       'Weights',
       this.weights,
-      'The file has several sets of weights. Choose which become the teacher.',
+      'The file has several sets of weights. Choose which set becomes the teacher.',
     );
     this.normalizeHint = h('p', { class: 'offer muted' });
     this.mean = text('mean', { placeholder: '0.485, 0.456, 0.406', maxlength: 200 });
@@ -158,7 +158,7 @@ class TeacherDialog {
           'p',
           null,
           'Drop a weights file here, or ',
-          fileLink('choose one', null, (file) => this.#setFile(file)), // its name may end in anything
+          fileLink('choose one', null, (file) => this.#setFile(file)), // any extension is allowed
         ),
         this.fileLabel,
         h(
@@ -187,7 +187,7 @@ class TeacherDialog {
         h(
           'small',
           { class: 'muted' },
-          'In output order, one per line or separated by commas; or JSON or a table with their indices. Or enter the name of a data set, such as imagenet1k.',
+          'In output order, one per line or separated by commas; or as JSON or a table with their indices. Or enter the name of a data set, such as imagenet1k.',
         ),
       ),
       setChildren(this.more, [
@@ -198,7 +198,7 @@ class TeacherDialog {
           field(
             'Constructor arguments',
             text('arguments', { placeholder: 'img_size=32, patch_size=4', maxlength: 1000 }),
-            'of a timm model, if they differ from its own',
+            'for a timm model, if they differ from its defaults',
           ),
           field('Mean', this.mean),
           field('Std', this.std),
@@ -248,8 +248,8 @@ class TeacherDialog {
   }
 
   /**
-   * Offers what the check found in the file: a choice of weights, and the numbers of a Normalize
-   * layer, which it has already used where the form gave none.
+   * Offers what the check found in the file: a choice of weights, and the values of a Normalize
+   * layer, which it has already used if the form had none.
    * @param {Report | null} report
    */
   #offer(report) {
@@ -273,7 +273,7 @@ class TeacherDialog {
     setText(
       this.normalizeHint,
       this.offered
-        ? `From the Normalize layer in the file: mean ${this.offered[0]}; std ${this.offered[1]}. Clear the fields to take them again.`
+        ? `From the Normalize layer in the file: mean ${this.offered[0]}; std ${this.offered[1]}. Clear the fields to use them again.`
         : '',
     );
   }
