@@ -102,7 +102,11 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
     changes: dict[str, Any] = dict(parse_setting(s) for s in settings)
     changes |= {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
     recipe = recipe.replace(**changes)
-    if changes.get("classes"):
+    # a JSON list says itself whether 8 is a name or an index
+    written = [
+        raw.strip() for f, _, raw in (s.partition("=") for s in settings) if f.strip() == "classes"
+    ]
+    if changes.get("classes") and not written[-1].startswith("["):
         with contextlib.suppress(ZooError):  # the run reports an unknown teacher
             typed = classes.from_text(recipe.classes or (), zoo.classes(recipe.teacher))
             return recipe.replace(classes=typed)

@@ -314,6 +314,11 @@ def test_command_makes_the_same_recipe(name, changes):
     assert reread(recipe) == recipe
 
 
+def test_a_class_whose_name_is_a_number_survives_its_command():
+    recipe = recipes.get("fashion-live").replace(classes=("0", 1))
+    assert reread(recipe).classes == ("0", 1)
+
+
 def test_command_of_a_recipe_with_a_name_of_its_own():
     recipe = Recipe(name="my try's", seed=4)
     assert reread(recipe) == recipe
