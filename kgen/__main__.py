@@ -402,7 +402,7 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 def main() -> None:
     """Turn user errors into one sentence, or one line of JSON with --json, and an exit code."""
     replace_unprintable()
-    # Pillow's remarks on unusual metadata; files that cannot be read are reported anyway
+    # Pillow's warnings about unusual metadata; files that cannot be read are reported anyway
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         cli()

@@ -1,8 +1,8 @@
 """A teacher's answers on image files, kept from one run to the next.
 
-Answering for 4,000 photos takes minutes. The answers depend only on the teacher's weights, the
+Classifying 4,000 photos takes minutes. The answers depend only on the teacher's weights, the
 files, and the selected classes, so they are stored under a fingerprint of all three in
-`$KGEN_HOME/answers`. A cache that cannot be read or written is as good as none.
+`$KGEN_HOME/answers`. A cache that cannot be read or written is ignored.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from kgen.data.folders import ImageFiles
 from kgen.paths import HomeError, home, writable_home
 
 UNKNOWN, UNREADABLE = -1, -2
-"""Not asked yet; a file that cannot be read. Others are positions in the selected classes."""
+"""Not classified yet; a file that cannot be read. Other values are positions in the selected
+classes.
+"""
 MAX_FILES = 64
-"""How many sets of answers are kept; the ones used longest ago are deleted."""
+"""How many sets of answers are kept; the least recently used ones are deleted."""
 
 
 def folder() -> Path:

@@ -1,4 +1,5 @@
-"""The shell variables that decide how a download reaches its host, and which of them is wrong.
+"""The environment variables that decide how a download reaches its host, and which of them is
+wrong.
 
 httpx and urllib obey these variables, but their errors do not name them. Nothing is sent from here.
 """
@@ -19,13 +20,13 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class VariableError(KGenError, ValueError):
-    """A shell variable that keeps downloads from starting."""
+    """An environment variable that keeps downloads from starting."""
 
     code = "invalid-variable"
 
 
 def check_variables() -> None:
-    """Check what every download reads, whatever its address. Raises VariableError."""
+    """Check the variables that every download reads, whatever its address. Raises VariableError."""
     import httpx
 
     for name, value in os.environ.items():
@@ -57,13 +58,15 @@ def check_variables() -> None:
         try:
             ssl.create_default_context(cafile=file)
         except OSError as error:  # ssl.SSLError among them
-            reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = (
+                "it contains no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            )
             raise _error(
-                "SSL_CERT_FILE", file, f"the file of certificates cannot be read: {reason}"
+                "SSL_CERT_FILE", file, f"the certificate file cannot be read: {reason}"
             ) from None
     try:
         httpx.Client().close()
-    except (ValueError, httpx.InvalidURL):  # what is left that it reads
+    except (ValueError, httpx.InvalidURL):  # the only other variable that it reads
         name = next((n for n in os.environ if n.lower() == "no_proxy"), "NO_PROXY")
         raise _error(
             name, os.environ.get(name, ""), "expected host names, separated by commas"
@@ -72,8 +75,8 @@ def check_variables() -> None:
 
 def _error(name: str, value: str, reason: str) -> VariableError:
     return VariableError(
-        f"The variable {name} is {_without_password(value)!r}: {reason}. Correct it, or unset it"
-        " if this connection does not need it.",
+        f"The environment variable {name} is {_without_password(value)!r}: {reason}. Correct it, or"
+        " unset it if this connection does not need it.",
         variable=name,
         value=_without_password(value),
     )
@@ -92,14 +95,15 @@ def proxy_variable(url: str) -> str | None:
 
 
 def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]:
-    """What the shell's variables have to do with a failed connection: a sentence, and its facts;
+    """How the environment variables may have caused a failed connection: a sentence, and its facts;
     both empty if they are unlikely to be the cause.
     """
     if error and "CERTIFICATE_VERIFY_FAILED" in str(error):
         name = next((n for n in CERTIFICATES if os.environ.get(n)), None)
         if name:
             return (
-                f"Certificates come from {os.environ[name]!r}, which the variable {name} names."
+                f"Certificates come from {os.environ[name]!r}, which the environment variable"
+                f" {name} names."
             ), {"variable": name}
         return (
             "If your network inspects encrypted connections, set SSL_CERT_FILE to the file with its"
@@ -107,9 +111,10 @@ def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]
         ), {}
     if name := proxy_variable(url):
         value = _without_password(os.environ[name])
-        return f"The connection goes through the proxy {value}, which the variable {name} names.", {
-            "variable": name
-        }
+        return (
+            f"The connection goes through the proxy {value}, which the environment variable {name}"
+            " names."
+        ), {"variable": name}
     return "", {}
 
 

@@ -32,7 +32,7 @@ def batch_slices(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def short_slices(shape: tuple[int, ...]) -> Iterator[slice]:
-    """The same for work that shows its progress and can be stopped: fewer large images at once."""
+    """The same, for work that shows its progress and can be stopped: fewer large images at once."""
     n, *image = shape
     large = math.prod(image) > LARGE_VALUES
     for batch in batch_slices(shape):
@@ -55,8 +55,8 @@ def score(
     labels).
 
     Images of other classes, and files that cannot be read, are ignored. `on_progress` is called
-    before each batch, and may raise to stop. `answers`: known ones are used instead of the network,
-    and new ones are added. Raises DataError if no image is left.
+    before each batch, and may raise to stop. `answers`: known answers are used instead of running
+    the network, and new ones are added. Raises DataError if no image is left.
     """
     index = np.flatnonzero(np.isin(data.labels, selected))
     columns, k = torch.tensor(selected, device=device), len(selected)

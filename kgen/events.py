@@ -43,7 +43,7 @@ class _Event(BaseModel):
         """One line of events.jsonl."""
         try:
             return self.model_dump_json(exclude_none=True)
-        except PydanticSerializationError:  # it names a file whose name is not text
+        except PydanticSerializationError:  # it contains a file name that is not valid text
             text = json.dumps(self.model_dump(exclude_none=True), ensure_ascii=False, default=str)
             return text.encode("utf-8", "replace").decode()
 

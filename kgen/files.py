@@ -1,7 +1,7 @@
 """Atomic file writes: temporary name, fsync, rename, fsync of the folder.
 
 Network drives, containers' mounts and FUSE may lack fsync or locks. Files are then written without
-them; whoever keeps something there for long tells the user (`kgen.journal.journal`).
+them; code that stores something there for long warns the user (`kgen.journal.journal`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNSUPPORTED = {
     for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOLCK")
     if hasattr(errno, name)
 }
-"""What a drive answers to a call that it does not have."""
+"""The errors with which a drive rejects a call that it does not support."""
 
 
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
@@ -77,7 +77,7 @@ def sync_folder(folder: Path) -> bool:
 
 
 def is_text(path: str | Path) -> bool:
-    """Whether the name is text; POSIX allows any bytes, but safetensors and JSON do not."""
+    """Whether the name is valid text; POSIX allows any bytes, but safetensors and JSON do not."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -22,8 +22,8 @@ RESULTS_PAGE = ROOT / "docs" / "results.md"
 
 
 UNKNOWN_HOME = Path("$KGEN_HOME")
-"""Stands in for the home folder if there is none: it contains nothing, and messages that name it
-read as advice.
+"""Stands in for the home folder if there is none: it contains nothing, and a message that shows it
+still makes sense.
 """
 
 
@@ -42,7 +42,7 @@ def home() -> Path:
         return Path(chosen)
     try:
         return Path.home() / ".cache" / "kgen"
-    except RuntimeError:  # neither HOME nor an entry in the list of users, as in some containers
+    except RuntimeError:  # neither HOME nor an entry in the user database, as in some containers
         return UNKNOWN_HOME
 
 

@@ -1,4 +1,4 @@
-"""The terminal that messages go to, and the look of a progress bar."""
+"""The terminal that messages go to, and how a progress bar looks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def text_console(stderr: bool = False) -> Console:
-    """A console that prints text as it is: names of files, runs and classes may have brackets and
+    """A console that prints text as is: names of files, runs and classes may have brackets and
     colons, which rich would take for styles and emoji.
     """
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
@@ -24,7 +24,7 @@ console = text_console(stderr=True)
 
 def progress_bar(disable: bool = False, transient: bool = False) -> Progress:
     """A bar between a description and a note; `add_task` needs `note=""`. `transient`: it
-    disappears in the end.
+    disappears at the end.
     """
     return Progress(
         text_column("{task.description}"),

@@ -43,14 +43,14 @@ def evaluate(
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
     if not file.is_file():
         raise ZooError(
-            f"{file} does not exist; give a run folder, or the student.safetensors in one.",
+            f"{file} does not exist; specify a run folder, or the student.safetensors in one.",
             code="no-file",
             file=str(file),
         )
     spec = zoo.read_spec(
         file,
         "recipe",
-        "is not an exported student; give a run folder, or the student.safetensors in one",
+        "is not an exported student; specify a run folder, or the student.safetensors in one",
     )
     recipe = parse(spec["recipe"])
     real_images = (
@@ -106,4 +106,4 @@ def evaluate(
         f" {teacher.accuracy:.2%})"
     )
     for c, share in zip(selected, result.per_class):
-        print_line(f"  {names[c]:<12} " + ("no real image" if share is None else f"{share:.1%}"))
+        print_line(f"  {names[c]:<12} " + ("no real images" if share is None else f"{share:.1%}"))

@@ -29,7 +29,7 @@ from kgen.specs import did_you_mean
 from kgen.zoo import zoo
 
 MAX_LISTED, MAX_MISSING = 20, 10
-"""Classes and folders in a table on the terminal; the rest is counted."""
+"""How many classes and folders a table on the terminal lists; the rest are counted."""
 PROGRESS_SECONDS = 0.3
 DECODED_AT_ONCE = 50
 
@@ -39,7 +39,7 @@ def check(folder: str, teacher: str | None, as_json: bool) -> int:
     if teacher is None:
         raise DataError(
             f"{folder!r} is not a known data set. {did_you_mean(folder, list(collection.CARDS))} To"
-            " check a folder of your own, name the teacher whose classes it has: --teacher NAME.",
+            " check your own folder, name the teacher whose classes it has: --teacher NAME.",
             code="unknown-data",
             name=folder,
         )
@@ -86,7 +86,9 @@ def examine(
 
 
 def serve() -> int:
-    """Check what one line of standard input asks for; prints JSON lines. Returns the exit code."""
+    """Perform the check described by one line of standard input; prints JSON lines. Returns the
+    exit code.
+    """
     last = 0.0
 
     def send(kind: str, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""Progress of work on real images: a bar on a terminal, now and then a line in a pipe."""
+"""Progress of work on real images: a bar on a terminal, occasional lines in a pipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def describe(activity: str, done: int, total: int) -> str:
 
 
 class ImageProgress:
-    """Shows how far the work is; `show` receives an activity, images done, and images in total."""
+    """Shows the progress of the work; `show` receives an activity, images done, and images in
+    total.
+    """
 
     def __init__(self, quiet: bool = False):
         self._quiet = quiet

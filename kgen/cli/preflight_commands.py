@@ -21,7 +21,7 @@ def preflight(
         typer.Argument(
             metavar="FILE",
             help=(
-                "Weights as torch.save or safetensors wrote them; or - for one JSON line on"
+                "A file of weights written by torch.save or safetensors; or - for one JSON line on"
                 " standard input."
             ),
         ),
@@ -90,7 +90,7 @@ def preflight(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Which weights to take if the file has several, such as ema.",
+            help="Which set of weights to use if the file has several, such as ema.",
         ),
     ] = None,
     by_order: Annotated[

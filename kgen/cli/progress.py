@@ -107,7 +107,9 @@ class RunDisplay:
             )
 
     def on_progress(self, activity: str, done: int, total: int) -> None:
-        """How far an evaluation on real images is; see `Distillation`. May be another thread."""
+        """The progress of an evaluation on real images; see `Distillation`. May be called from
+        another thread.
+        """
         text = "" if done == total else describe(activity, done, total)
         if self.bar:
             self.bar.update(self.task, note=text or self.status)
@@ -332,7 +334,7 @@ def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool
     if not as_json:
         if grid.row_count:
             text_console().print(grid)
-        if lines:  # unbroken, to be copied
+        if lines:  # on one line, so that it can be copied
             print(*(f"    {line}" for line in lines), "", sep="\n")
         if last["kind"] == "error":
             console.print(f"Error: {last['text']}", soft_wrap=True)

@@ -20,15 +20,15 @@ from kgen.data.listing import Listing, Member
 
 TEST = ("test", "testing", "val", "valid", "validation", "eval")
 TRAIN = ("train", "training")
-"""Folder names that mark the split of their images, the preferred ones first."""
+"""Folder names that mark the split of their images, preferred ones first."""
 SIMILAR = 0.75
-"""How similar the name of a folder must be to a class's to be taken for a misspelling."""
+"""How similar the name of a folder must be to a class's to be considered a misspelling."""
 LOOSE = "(no folder)"
 """Stands for images that are in no class's folder."""
 NOT_SELECTED = "not selected"
 MAX_LISTED = 5
 MAX_WRAPPERS = 8
-"""How many folders may be around the one with the classes."""
+"""How many folders may enclose the one with the classes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class IgnoredRow:
 
 @dataclass
 class FolderReport:
-    """What became of the files of a folder. Grows when a file turns out to be unreadable."""
+    """What was done with the files of a folder. Grows when a file turns out to be unreadable."""
 
     source: str
     split: str = ""
@@ -97,17 +97,17 @@ class FolderReport:
         }
 
     def remarks(self) -> list[tuple[str, str]]:
-        """What may surprise: (a sentence, what to do about it)."""
+        """What may come as a surprise: (a sentence, what to do about it)."""
         found = []
         if self.split and Path(self.split).name.lower() in TRAIN:
             found.append(
                 (
                     f"{self.source} has no test or val folder, so the images in {self.split} are"
-                    " used. If the teacher was trained on them, its accuracy on them says little.",
+                    " used. If the teacher was trained on them, its accuracy on them means little.",
                     "Provide images that it was not trained on.",
                 )
             )
-        # leaving out classes that are not selected is what someone has asked for
+        # the user asked to leave out classes that are not selected
         strangers = [row for row in self.ignored if row.images and row.reason != NOT_SELECTED]
         if strangers:
             found.append(
@@ -130,7 +130,7 @@ class FolderReport:
             kinds = [f"{n:,} {suffix}" for suffix, n in self.unsupported.most_common()]
             found.append(
                 (
-                    f"Files of a format that cannot be read are left out: {_some(kinds)}.",
+                    f"Files in a format that cannot be read are left out: {_some(kinds)}.",
                     "Save them as JPEG or PNG.",
                 )
             )
@@ -165,7 +165,7 @@ def normalize_name(name: str) -> str:
 def match(
     listing: Listing, names: Sequence[str], selected: Sequence[int]
 ) -> tuple[list[Path | Member], list[int], FolderReport]:
-    """The images of the selected classes, their labels, and what became of the rest.
+    """The images of the selected classes, their labels, and what was done with the rest.
 
     Args:
         listing: a folder or ZIP file with one subfolder per class, also below `train`, `val` or
@@ -220,7 +220,7 @@ def match(
 
 
 def _no_images(report: FolderReport, names: Sequence[str], selected: Sequence[int]) -> DataError:
-    """Says what was expected, and what is there instead."""
+    """Says what was expected and what was found instead."""
     examples = ", ".join(repr(names[c]) for c in selected[:3])
     strangers = [
         f"{row.folder} with {_plural(row.images, 'image')}" for row in report.ignored if row.images
@@ -273,9 +273,8 @@ class _Labels:
     def of_folders(self, folders: Sequence[str], place: str) -> dict[str, int]:
         """Folder → label.
 
-        A folder with exactly a class's name takes precedence over one that differs in case,
-        hyphens or spaces, which is then another thing. Raises DataError if two folders have the
-        same claim.
+        A folder with exactly a class's name takes precedence over one that differs in case, hyphens
+        or spaces, which then does not count. Raises DataError if two folders match equally well.
         """
         found = {folder: self._find(folder) for folder in folders}
         exact = {label for label, is_exact in found.values() if is_exact}
@@ -328,7 +327,7 @@ def _root(listing: Listing, labels: _Labels) -> tuple[str, ...]:
             listing.subfolders(inner) or _has_named_files(listing, inner, labels)
         ):
             return root
-        root = inner  # the only folder, around the others
+        root = inner  # the only folder, which encloses the others
     return root
 
 

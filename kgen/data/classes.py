@@ -55,27 +55,29 @@ def wnids(data: str) -> tuple[str, ...] | None:
 
 
 def from_text(typed: Sequence[int | str], names: Sequence[str]) -> list[int | str]:
-    """Classes typed by hand. A number is an index, unless classes are named by numbers."""
+    """Classes typed by hand. A number is an index, unless the class names are numbers."""
     numbered = any(name.isdecimal() for name in names)
     return [int(c) if isinstance(c, str) and c.isdecimal() and not numbered else c for c in typed]
 
 
 @functools.cache
 def _imagenet() -> tuple[dict[str, str], dict[str, str]]:
-    """WordNet ID → class text of ImageNet, and the reverse."""
+    """ImageNet's WordNet ID → class text, and the reverse."""
     table = _table()
     texts = dict(zip(table["wnids"], table["names"]["imagenet1k"]))
     return texts, {text: wnid for wnid, text in texts.items()}
 
 
 def synonym(name: str) -> str | None:
-    """The text of a WordNet ID of ImageNet, or the ID of a class text; None for other names."""
+    """The class text of one of ImageNet's WordNet IDs, or the ID of a class text; None for other
+    names.
+    """
     texts, ids = _imagenet()
     return texts.get(name.strip().lower()) or ids.get(name)
 
 
 def from_wnid(name: str) -> str:
-    """The class text of a WordNet ID of ImageNet; any other name unchanged."""
+    """The class text of one of ImageNet's WordNet IDs; any other name unchanged."""
     return _imagenet()[0].get(name.strip().lower(), name)
 
 
@@ -85,13 +87,13 @@ def embedded(path: Path = TABLE) -> dict[str, int]:
 
 
 def without_embedding(recipe: Recipe, names: Sequence[str]) -> list[str]:
-    """Class texts that the bundled table lacks, of a teacher with these class names."""
+    """The class texts of a teacher with these class names that the bundled table lacks."""
     own, rows = recipe.class_texts or {}, _rows(TABLE.stat().st_mtime_ns)
     return [text for name in names if (text := own.get(name, name)) not in rows]
 
 
 def with_representative(recipe: Recipe, names: Sequence[str]) -> Recipe:
-    """The recipe with embedding "auto" replaced by what it means for these class names."""
+    """The recipe, with embedding "auto" replaced by what it stands for with these class names."""
     if recipe.embedding != "auto":
         return recipe
     has_texts = recipe.text_encoder == "live" or not without_embedding(recipe, names)

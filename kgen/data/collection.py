@@ -269,7 +269,7 @@ def get(name: str) -> None:
         advice, facts = connection.explain("https://", error)
         raise DataError(
             f"{CARDS[name].title} could not be downloaded ({reason}). {advice}{' ' * bool(advice)}"
-            f"If you have a copy: python -m kgen data add {name} PATH",
+            f"If you have a copy, run python -m kgen data add {name} PATH",
             code="download-failed",
             name=name,
             **facts,

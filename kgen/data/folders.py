@@ -28,12 +28,12 @@ ImageNet evaluation.
 """
 HEADERS_PER_REPORT = 100
 DECODING = 1
-"""Changes whenever the same file is decoded to other pixels, see `ImageFiles.fingerprint`."""
+"""Changes whenever the same file is decoded to different pixels; see `ImageFiles.fingerprint`."""
 Progress = Callable[[int, int], None]
-"""Receives how many items are done, and how many there are; may raise to stop."""
+"""Receives the number of items done and their total; may raise to stop."""
 
 ActivityProgress = Callable[[str, int, int], None]
-"""The same, with what is being done: "checking", "reading", "student" or "teacher"."""
+"""The same, preceded by the activity: "checking", "reading", "student" or "teacher"."""
 
 
 def ignore_activity(activity: str, done: int, total: int) -> None:
@@ -106,7 +106,7 @@ class ImageFiles:
         return self.channels * self.size[0] * self.size[1]
 
     def select(self, indices: np.ndarray) -> ImageFiles:
-        """Some of the files, still not decoded."""
+        """Some of the files, not decoded yet."""
         paths = [self.paths[i] for i in indices]
         return ImageFiles(paths, self.channels, self.size, self.crop, self.margin)
 
@@ -138,7 +138,7 @@ class ImageFiles:
         return decoded[: len(kept)], np.array(kept, dtype=np.int64)
 
     def fingerprint(self) -> str:
-        """Changes if any file is another one, or is decoded differently. Raises OSError."""
+        """Changes if any file is replaced, or is decoded differently. Raises OSError."""
         digest = hashlib.sha256(
             repr((DECODING, self.channels, self.size, self.crop, self.margin)).encode()
         )

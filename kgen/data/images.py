@@ -1,6 +1,6 @@
 """One image file as a viewer shows it: upright, eight bits, on white.
 
-The only module of `kgen` that uses Pillow. It knows nothing of folders, classes, or data sets.
+The only module of `kgen` that uses Pillow. It knows nothing about folders, classes, or data sets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FORMATS = {
 _OPTIONAL = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 """Formats that some builds of Pillow lack, with the feature that they need."""
 _ELSEWHERE = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw")
-"""Suffixes of pictures that people have and Pillow cannot read."""
+"""Suffixes of picture formats that people use but Pillow cannot read."""
 MAX_PIXELS = 89_478_485
 """Limit on the pixels of a decoded image (268 MB as RGB); Pillow's own default for a warning."""
 MAX_FILE_BYTES = 2**28
@@ -54,7 +54,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the image upright."""
+"""EXIF orientation → the operation that turns the image upright."""
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND"}
 """First bytes of a format → bytes that are near its end unless the file was cut short."""
 _TAIL_BYTES = 2**14
@@ -101,12 +101,12 @@ def suffixes() -> tuple[str, ...]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file of this name is one that can be read."""
+    """Whether a file with this name can be read."""
     return name.lower().endswith(suffixes())
 
 
 def is_unsupported_image(name: str) -> bool:
-    """Whether people would call a file of this name an image, although it cannot be read."""
+    """Whether people would call a file with this name an image, although it cannot be read."""
     return name.lower().endswith((*_FORMATS, *_ELSEWHERE)) and not is_image(name)
 
 
@@ -192,7 +192,7 @@ def _eight_bits(values: np.ndarray) -> Image.Image:
     low, high = float(values.min()), float(values.max())
     top = 1.0 if values.dtype.kind == "f" else 65_535.0
     if not (low >= 0 and high <= top):  # also false for NaN
-        raise _Unreadable(f"its values reach from {low:g} to {high:g}; save it with 8 or 16 bits")
+        raise _Unreadable(f"its values range from {low:g} to {high:g}; save it with 8 or 16 bits")
     return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
 
 
@@ -246,5 +246,5 @@ def _reason(source: ImageSource, error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
     if "truncated" in str(error).lower():
-        return "the file is cut short"
+        return "the file is truncated"
     return str(error).split("\n")[0][:100].rstrip(".") or type(error).__name__

@@ -1,7 +1,7 @@
 """The files that a person sees in a folder or a ZIP file.
 
-What systems and tools put there for themselves is left aside: hidden files and folders,
-thumbnails, recycle bins. It knows nothing of images or classes, and it writes nothing.
+What systems and tools put there for themselves is ignored: hidden files and folders, thumbnails,
+recycle bins. It knows nothing about images or classes, and it writes nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _INTERNAL = {
 
 
 class Member:
-    """A file in a ZIP file, with the part of `Path` that reading an image needs."""
+    """A file in a ZIP file, with the part of `Path`'s interface that reading an image needs."""
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str):
         self._archive, self._info, self._name = archive, info, name
@@ -63,12 +63,14 @@ class Member:
         return io.BytesIO(self._archive.read(self._info))
 
     def state(self) -> tuple[int, int]:
-        """What changes with its contents: size and checksum."""
+        """Values that change with its contents: size and checksum."""
         return self._info.file_size, self._info.CRC
 
 
 def state(source: ImageSource) -> tuple[int, int]:
-    """What changes with the contents of a file: its size and its time. Raises OSError."""
+    """Values that change with the contents of a file: its size and modification time. Raises
+    OSError.
+    """
     if isinstance(source, Member):
         return source.state()
     found = os.stat(str(source))
@@ -83,7 +85,7 @@ class Listing:
     files: list[tuple[tuple[str, ...], Path | Member]] = field(default_factory=list)
     """(names of its folders and its own, below `source`; the file), in the order of the names."""
     folders: set[tuple[str, ...]] = field(default_factory=set)
-    """Every folder below `source`, also empty ones."""
+    """Every folder below `source`, including empty ones."""
     closed: list[tuple[str, str]] = field(default_factory=list)
     """(folder, reason): what could not be listed."""
 
@@ -123,7 +125,7 @@ def is_hidden(name: str) -> bool:
 def _list_folder(
     listing: Listing, folder: Path, parts: tuple[str, ...], above: set[tuple[int, int]]
 ) -> None:
-    """Adds what is in a folder. Links to folders are followed, but never in a circle."""
+    """Adds the contents of a folder. Links to folders are followed, but never in circles."""
     found = folder.stat()
     if found.st_ino and (found.st_dev, found.st_ino) in above:
         return
@@ -177,7 +179,7 @@ def _list_archive(listing: Listing) -> None:
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:
-    """The name, also if it is in UTF-8 without being marked as such, as macOS writes it."""
+    """The name, even if it is in UTF-8 without being marked as such, as macOS writes it."""
     name = info.filename
     if not info.flag_bits & 0x800:
         with contextlib.suppress(UnicodeError):

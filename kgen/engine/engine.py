@@ -85,7 +85,7 @@ class Distillation:
     ):
         self.on_progress = on_progress
         self.on_trained: Callable[[], None] = lambda: None
-        """Called once the student is as good as it gets, before it is tested a last time."""
+        """Called once the student is fully trained, before its final test."""
         self.resumed, self._elapsed_before = resume is not None, elapsed
         self._started_at = time.monotonic()
         self.setting = Setting(recipe, terms, on_progress)
@@ -463,7 +463,9 @@ class Distillation:
         return [self._event(events.Warned, text=text, remedy=remedy)]
 
     def _report(self, activity: str) -> Progress:
-        """Passes on how far an evaluation is. The result raises Stopped if the run is to stop."""
+        """Reports the progress of an evaluation. The returned function raises Stopped if the run is
+        to stop.
+        """
 
         def on_progress(done: int, total: int) -> None:
             self.on_progress(activity, done, total)

@@ -83,7 +83,7 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
                 f" {zoo.did_you_mean(str(c), list(names))}"
-                + (f" For an index, write classes=[{c}]." if str(c).isdecimal() else ""),
+                + (f" If you mean an index, write classes=[{c}]." if str(c).isdecimal() else ""),
                 code="unknown-class",
                 field="classes",
                 value=c,
@@ -141,7 +141,7 @@ class Setting:
         self.card = card = self.teacher.card
         self.requested_embedding = recipe.embedding
         self.recipe = recipe = classes.with_representative(recipe, self.teacher.classes)
-        """The recipe; embedding "auto" is replaced by what it means here."""
+        """The recipe; embedding "auto" is replaced by what it stands for here."""
         self.selected = select_classes(recipe, self.teacher.classes)
         self.classes = torch.tensor(self.selected, device=self.device)
         """[K], the teacher's index of each selected class; labels elsewhere are positions in this
@@ -322,8 +322,8 @@ class Setting:
 
     @functools.cached_property
     def answers(self) -> Answers | None:
-        """The teacher's answers on the real images, also from earlier runs; None for images that
-        are not files.
+        """The teacher's answers on the real images, including those from earlier runs; None for
+        images that are not files.
         """
         if self.real is None or not isinstance(self.real.images, ImageFiles):
             return None
@@ -505,11 +505,11 @@ class Setting:
             listed = ", ".join(missing_texts[:3]) + ("…" if len(missing_texts) > 3 else "")
             text = (
                 f"The bundled table has no embedding for {len(missing_texts):,} of"
-                f" {len(self.teacher.classes):,} class names ({listed}), so class centers stand for"
+                f" {len(self.teacher.classes):,} class names ({listed}), so class centers represent"
                 " the classes."
             )
             warnings.append(
-                (text, "No action needed; or give those classes other texts in class_texts.")
+                (text, "No action needed; or set other texts for those classes in class_texts.")
             )
         if r.embedding == "text" and (pairs := embeddings.close_pairs(self.table[self.selected])):
             a, b = (self.teacher.classes[self.selected[i]] for i in pairs[0])

@@ -72,8 +72,8 @@ class Journal:
         path = Path(path)
         if not is_text(path):
             raise JournalError(
-                f"The name of the run folder {path} has bytes that are not text, so other programs"
-                " could not open its files; choose another with --out.",
+                f"The name of the run folder {path} contains bytes that are not valid text, so"
+                " other programs could not open its files; choose another name with --out.",
                 code="invalid-name",
                 file=str(path),
             )
@@ -253,14 +253,14 @@ def _drive_warnings(path: Path, lock: FolderLock) -> Iterator[tuple[str, str]]:
     """What the drive of a run folder lacks, and what to do about it."""
     if not lock.supported:
         yield (
-            f"The drive of {path} has no file locks, so nothing keeps a second process from writing"
-            " to this run.",
-            "Resume, rename, or delete this run in one place at a time.",
+            f"The drive with {path} has no file locks, so nothing keeps a second process from"
+            " writing to this run.",
+            "Resume, rename, or delete this run from only one place at a time.",
         )
     if not sync_folder(path):
         yield (
-            f"The drive of {path} does not confirm what is written, so a power failure may cost"
-            " more than the last checkpoint.",
+            f"The drive with {path} does not confirm that data is written, so a power failure may"
+            " lose more than what came after the last checkpoint.",
             "Keep runs that matter on a local disk.",
         )
 

@@ -65,7 +65,8 @@ class Runner:
         )
         self._last_checkpoint = time.monotonic()
         self._warnings = list(journal.drive_warnings)
-        """About this machine, not the recipe: texts and remedies, told after the first event."""
+        """About this machine, not the recipe: texts and remedies, reported after the first event.
+        """
         distillation.on_trained = self._write_untested_student
 
     @classmethod
@@ -215,7 +216,9 @@ class Runner:
         self._last_checkpoint = time.monotonic()
 
     def _write_untested_student(self) -> None:
-        """Before the last test, which takes minutes on a large folder and may be interrupted."""
+        """Called before the final test, which takes minutes on a large folder and may be
+        interrupted.
+        """
         untested = events.RunFinished(reason="stopped")
         self._retry_while_full(self.journal.write_student, self.student_bytes(untested))
 

@@ -180,7 +180,7 @@ def _from_libraries(
 
     if arguments and (name.startswith(PREFIX) or name in _BUILDERS and name not in _TIMM):
         raise ArchitectureError(
-            f"Architecture {name!r} takes no arguments; only timm's do. Leave out"
+            f"Architecture {name!r} takes no arguments; only timm's architectures do. Leave out"
             f" {to_text(arguments)}.",
             code="unsupported-arguments",
             name=name,
@@ -196,7 +196,7 @@ def _from_libraries(
     try:
         return _timm(own_name, channels, classes, **arguments)
     except Exception as error:
-        if arguments:  # they can lead to anything
+        if arguments:  # they can cause any error
             reason = " ".join(str(error).split())[:150].rstrip(".")
             raise ArchitectureError(
                 f"timm cannot build {name!r} with {to_text(arguments)}: {reason}."
@@ -212,7 +212,7 @@ def _from_libraries(
 
 
 def _meant(name: str, arguments: Mapping[str, Any]) -> str:
-    """The nearest name of an argument that timm's constructor does not have, as a question."""
+    """The argument of timm's constructor whose name is nearest to an unknown one, as a question."""
     import timm
     import torch
 

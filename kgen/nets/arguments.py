@@ -18,12 +18,14 @@ RESERVED = re.compile(
     r"pretrained.*|checkpoint_path|cache_dir|features_only|feature_.*|out_indices|model_cfg|"
     r"kwargs_filter|pruned|scriptable|exportable|no_jit|device|dtype"
 )
-"""Arguments of timm that load weights, or that change what the network returns or where it is."""
+"""timm's arguments that load weights, or that change what the network returns or which device it is
+on.
+"""
 MAX_ARGUMENTS, MAX_ITEMS, MAX_TEXT, MAX_NUMBER = 32, 64, 100, 1_000_000
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Arguments from "img_size=32,depths=(2,2,6,2),global_pool=avg". Raises ValueError."""
+    """The arguments in "img_size=32,depths=(2,2,6,2),global_pool=avg". Raises ValueError."""
     found: dict[str, Any] = {}
     for part in re.split(r",(?![^(\[]*[)\]])", text):
         name, equals, raw = (word.strip() for word in part.partition("="))
@@ -35,7 +37,7 @@ def parse(text: str) -> dict[str, Any]:
                 " constructor, such as img_size=32,patch_size=4"
             )
         if name in found:
-            raise ValueError(f"{name} is given twice")
+            raise ValueError(f"{name} appears twice")
         found[name] = _value(raw)
     return check(found)
 

@@ -41,7 +41,7 @@ class OwnCodeError(ZooError):
 
 
 def is_own(architecture: str) -> bool:
-    """Whether an architecture names a user's Python file."""
+    """Whether an architecture refers to a user's Python file."""
     return PATTERN.fullmatch(architecture) is not None
 
 
@@ -80,8 +80,8 @@ def build(
     file, (_, name) = Path(code["file"]), _split(architecture)
     if os.environ.get(SWITCH) == "0":
         raise OwnCodeError(
-            f"This teacher's network is built by {file.name}:{name}, a Python file of your own;"
-            " only the command line runs such files, not the page.",
+            f"This teacher's network is built by {file.name}:{name}, your own Python file; only the"
+            " command line runs such files, not the page.",
             code="command-line-only",
             file=file.name,
         )
@@ -131,7 +131,7 @@ def _sha256(file: Path) -> str:
 def _import(file: Path) -> ModuleType:
     """Run the file as a module; files next to it can be imported from it."""
     spec = importlib.util.spec_from_file_location(f"kgen_own_{file.stem}", file)
-    assert spec and spec.loader  # it ends in .py
+    assert spec and spec.loader  # its name ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look it up
     sys.path.insert(0, str(file.parent))
@@ -145,7 +145,7 @@ def _import(file: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _explained(file: Path, what: str) -> Iterator[None]:
-    """Turns whatever the user's code raises into a sentence with the line in their file."""
+    """Turns any exception in the user's code into a sentence with the line in their file."""
     try:
         yield
     except (KGenError, MemoryError):
@@ -192,7 +192,7 @@ def _as_network(network: Any, title: str, channels: int, side: int) -> Network:
         return SplitNetwork(network, channels, side)
     except NotSplittable as error:
         raise OwnCodeError(
-            f"{title} cannot be used: {error}. Or give the network timm's three methods:"
-            " forward_features, forward_head, and get_classifier.",
+            f"{title} cannot be used: {error}. Alternatively, give the network timm's three"
+            " methods: forward_features, forward_head, and get_classifier.",
             code="not-a-network",
         ) from None

@@ -1,8 +1,9 @@
-"""Any classifier that ends in a Linear, with timm's methods: split at its last spatial map.
+"""Gives timm's methods to any classifier that ends in a Linear, by splitting it at its last spatial
+map.
 
 The split comes from tracing the forward pass with torch.fx. A network that cannot be traced, or
 that has no map through which everything flows, is split before its last Linear instead; then there
-is no map, and the key region is off. Independent of where the network comes from.
+is no map, and the key region is off. It does not matter where the network comes from.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, fx, nn
 from kgen.nets.network import Network
 
 TRIED = 3
-"""Images that a network is tried on."""
+"""How many images a network is tried on."""
 
 
 class NotSplittable(ValueError):
@@ -28,7 +29,7 @@ class SplitNetwork(Network):
     """A network with only a forward pass, split into map, embedding, and logits.
 
     Args:
-        network: it ends in a Linear whose outputs are the logits; a softmax behind it is left out.
+        network: it ends in a Linear whose outputs are the logits; a softmax after it is left out.
         channels, side: of the images that it is tried on.
     Raises NotSplittable.
     """
@@ -85,7 +86,7 @@ def _last_linear(network: nn.Module, x: Tensor) -> str:
         reason = str(error).partition("\n")[0].strip().rstrip(".")[:150]
         raise NotSplittable(
             f"it does not accept images of {x.shape[2]} × {x.shape[3]} with {x.shape[1]} channels"
-            f" ({reason}); give the size of its images with --side"
+            f" ({reason}); specify the size of its images with --side"
         ) from None
     finally:
         for hook in hooks:
@@ -120,7 +121,7 @@ class _Plan(NamedTuple):
     after: tuple[fx.Node, ...] = ()
     """From the map to the embedding, the last one."""
     counts: tuple[fx.Node, ...] = ()
-    """Nodes before the map that are the number of images, and used behind it."""
+    """Nodes before the map that hold the number of images and are used after it."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Plan:
         return self
@@ -170,7 +171,7 @@ class _Plan(NamedTuple):
 
 
 def _is_map(value: Any, images: Tensor) -> bool:
-    """Whether a value has a place for each part of the images, and is not just the images."""
+    """Whether a value has one position for each part of the images, and is not just the images."""
     return (
         isinstance(value, Tensor)
         and value.ndim == 4

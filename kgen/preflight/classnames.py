@@ -1,8 +1,8 @@
-"""Reads class names in the forms in which people keep them. Independent of networks and torch.
+"""Reads class names in the formats that people keep them in. Independent of networks and torch.
 
 One per line, comma-separated, a JSON list, a dictionary (index → name or name → index), a table
-with one row per class, or the name of a data set. A number is an index only where the form says
-so: by its place in a dictionary or by its column in a table.
+with one row per class, or the name of a data set. A number is an index only if the format says so:
+by its place in a dictionary or by its column in a table.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _from_dictionary(file: str, pairs: dict[str, Any]) -> ClassNames:
         if not all(_is_int(value) for value in values):
             raise PreflightError(
                 f"The class names {file} have numbers on both sides, so it is unclear which are the"
-                ' names; give a list in the order of the outputs, such as ["1", "2"].',
+                ' names; use a list in the order of the outputs, such as ["1", "2"].',
                 code="ambiguous",
                 file=file,
             )
@@ -217,8 +217,8 @@ def _from_dictionary(file: str, pairs: dict[str, Any]) -> ClassNames:
         kind = "index → name" if names_of_values else "name → index"
         return ClassNames(found, f"from {file}, a dictionary {kind}")
     raise PreflightError(
-        f"The class names {file} are neither a dictionary index → name nor name → index, with"
-        f" indices from 0 without gaps{_gap(keys) or _gap(values)}; {EXPECTED}.",
+        f"The class names {file} are not a dictionary index → name or name → index with indices"
+        f" from 0 without gaps{_gap(keys) or _gap(values)}; {EXPECTED}.",
         code="invalid-classes",
         file=file,
     )
@@ -240,7 +240,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _order(indices: Sequence[Any]) -> list[int] | None:
-    """Positions in the order of their indices, which count from 0 or 1; None for anything else."""
+    """Positions in the order of their indices, which count from 0 or 1; None if they do not."""
     numbers = [_integer(value) for value in indices]
     if not numbers or None in numbers:
         return None
@@ -267,7 +267,7 @@ def _gap(indices: Sequence[Any]) -> str:
 
 
 def _rows(file: str, content: str, delimiters: str) -> list[list[str]]:
-    """The rows of a table, split at the delimiter that is most frequent in its first line."""
+    """The rows of a table, split at the most frequent delimiter in its first line."""
     first = content.lstrip().partition("\n")[0]
     delimiter = max(delimiters, key=first.count)
     try:

@@ -16,8 +16,8 @@ MAX_LISTED = 5
 
 
 def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> Row:
-    """Compares the number of outputs with the number of names; `source`: how a file with them was
-    understood.
+    """Compares the number of outputs with the number of names; `source`: how the file with the
+    names was read.
     """
     if names is None:
         return Row(
@@ -45,7 +45,7 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
             status="fail",
             finding=f"{_count(outputs)} but {len(names)} name{'s' * (len(names) > 1)}",
             advice=(
-                "Give as many names as the network has outputs, in their order."
+                "List as many names as the network has outputs, in the same order."
                 + (f" They were read {source}." if source else "")
             ),
         )

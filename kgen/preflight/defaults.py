@@ -116,7 +116,7 @@ class TeacherDefaults:
     ) -> tuple[SourcedValue, SourcedValue]:
         """(mean, std) of pixels in [0,1], one number per channel.
 
-        `layer`: the file's own Normalize layer, which only given values precede.
+        `layer`: the file's own Normalize layer; only given values take precedence over it.
         """
         mean, std, config = self.find("mean"), self.find("std"), _config(network)
         if layer and not (mean and mean.certain):
@@ -160,7 +160,7 @@ def _square(name: str, size: Any) -> int:
 
 
 def _native_size(name: str) -> tuple[int, ...] | None:
-    """The size of images that timm publishes for an architecture, before it is built."""
+    """The image size that timm publishes for an architecture, without building it."""
     if ":" in name.removeprefix("timm:"):  # torchvision's, or a user's own
         return None
     from timm.models import get_pretrained_cfg

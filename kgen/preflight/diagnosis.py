@@ -1,5 +1,5 @@
-"""Why a file's tensors do not fit a network, in the words of someone who has seen it before, and
-which architecture they fit instead.
+"""Why a file's tensors do not fit a network, as someone who has seen it before would explain it,
+and which architecture they fit instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kgen.zoo.zoo import ZooError
 MAX_LISTED = 5
 """How many tensors of each kind are listed by name."""
 MAX_TRIED, MAX_SECONDS = 6, 15.0
-"""How many architectures are built, and for how long, to see whether one fits."""
+"""How many architectures are built to see whether one fits, and how long that may take."""
 
 
 class Diagnosis(NamedTuple):
@@ -32,7 +32,7 @@ class Diagnosis(NamedTuple):
 def diagnose(
     fit: Fit, name: str, in_order: Callable[[], bool], find_other: Callable[[], str | None]
 ) -> Diagnosis:
-    """Name the mismatch of a fit that is not complete.
+    """Explain the mismatch if not all tensors fit.
 
     Args:
         name: the architecture that was tried.
@@ -51,20 +51,21 @@ def diagnose(
     if stem:
         return Diagnosis(
             f"{stem}: {listed}",
-            f"No network here has the rest of {name} with such a first convolution; use one of"
-            " those with -cifar in their names, or describe the network in Python.",
+            f"No known network is {name} with such a first convolution; use one with -cifar in its"
+            " name, or define the network in Python.",
         )
     return Diagnosis(
         listed,
-        f"This is not a {name}, or its layers have other names; choose the architecture that it was"
-        f" trained with.{_similar(fit, name)}",
+        f"This is not a {name}, or its layers have different names; choose the architecture that it"
+        f" was trained with.{_similar(fit, name)}",
     )
 
 
 def fitting(
     tensors: Collection[Tensor], tried: str, fit: Callable[[str, bool], Fit], ordered: bool
 ) -> str | None:
-    """How to name an architecture that all tensors fit, in shape and name; None if there is none.
+    """The option that names an architecture that all tensors fit, in shape and name; None if there
+    is none.
 
     Args:
         tried: the architecture that they do not fit; empty if none was named.
@@ -91,7 +92,7 @@ def fitting(
 
 
 def _variants(name: str) -> list[str]:
-    """The same network as other libraries and other image sizes name it."""
+    """The names of the same network in other libraries and for other image sizes."""
     base = name.partition(".")[0].removeprefix("timm:")
     names = (f"{base}-cifar", f"{base}-cifar-a", f"torchvision:{base}")
     return [n for n in names if n in architectures.NAMES or _is_torchvision(n)]
@@ -122,7 +123,7 @@ def _listed(fit: Fit) -> str:
 
 
 def _stem(fit: Fit) -> str | None:
-    """A first convolution of another size than the network's, as networks for small images have."""
+    """A first convolution whose size is not the network's, as in networks for small images."""
     first = next((m for m in fit.network.modules() if isinstance(m, torch.nn.Conv2d)), None)
     name = next((n for n, m in fit.network.named_modules() if m is first), "")
     found = fit.placement.tensors.get(f"{name}.weight")
@@ -132,12 +133,12 @@ def _stem(fit: Fit) -> str | None:
     if there == expected or found.shape[0] != first.weight.shape[0]:
         return None
     size = " × ".join(map(str, there))
-    usual = ", as usual for small images such as CIFAR's" if there == (3, 3) else ""
+    usual = ", as is common for small images such as CIFAR's" if there == (3, 3) else ""
     return f"the first convolution is {size} instead of {' × '.join(map(str, expected))}{usual}"
 
 
 def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
-    """No classifier, or another one, if everything else fits."""
+    """No classifier, or a different one, if everything else fits."""
     layer = fit.classifier.removesuffix(".weight")
     if not layer or fit.misshapen or not fit.missing:
         return None
@@ -150,9 +151,9 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
     others = inside or {n: t for n, t in beside.items() if t.ndim == 2}
     if not others:
         return Diagnosis(
-            f"no classifier: the file has all of {name} but its last layer, {layer}; {listed}",
-            "Without a classifier it cannot be a teacher. Give the checkpoint that has one, or"
-            " train one on top of it first.",
+            f"no classifier: the file has all of {name} except its last layer, {layer}; {listed}",
+            "Without a classifier, it cannot be a teacher. Use a checkpoint that includes the"
+            " classifier, or train one on top of this network first.",
         )
     weights = [(n, t) for n, t in others.items() if t.ndim == 2]
     parts = ", ".join(f"{n} ({format_shape(t)})" for n, t in weights[:MAX_LISTED])
@@ -163,15 +164,15 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
         advice = (
             f"If {new.rstrip('.')} directly follows the pooling, rename it:"
             f" d = {{k.replace({new!r}, {fit.placement.prefix + old!r}): v for k, v in d.items()}}."
-            " Otherwise describe the network in Python."
+            " Otherwise, define the network in Python."
         )
     else:
         advice = (
-            f"Everything before it is a {name}. Describe the network as it was trained, with that"
+            f"Everything before it is a {name}. Define the network as it was trained, with that"
             " head, in Python."
         )
     return Diagnosis(
-        f"another head than {name}'s single layer {layer}: {layers}, {parts}; {listed}", advice
+        f"a different head from {name}'s single layer {layer}: {layers}, {parts}; {listed}", advice
     )
 
 
@@ -182,4 +183,4 @@ def _name(entry: str) -> str:
 def _similar(fit: Fit, name: str) -> str:
     tensors = fit.placement.tensors | fit.placement.beside
     similar = [n for n in nearest(tensors.values()) if n != name][:3]
-    return f" The most similar by shape: {', '.join(similar)}." if similar else ""
+    return f" Most similar by shape: {', '.join(similar)}." if similar else ""

@@ -143,7 +143,7 @@ class Examination:
         try:
             with self._limited(3 * size, READING_SECONDS):
                 self.checkpoint = checkpoints.open_checkpoint(path)
-                if len(self.checkpoint.sets) == 1:  # otherwise those that are taken
+                if len(self.checkpoint.sets) == 1:  # otherwise the ones that were taken
                     checkpoints.check_numbers(path, self.checkpoint.tensors)
                 self.sha256 = sha256 = files.sha256(path)
         except ZooError as error:
@@ -165,7 +165,7 @@ class Examination:
 
     def _reject(self, error: ZooError) -> NoReturn:
         lines = error.fields.get("lines", ())
-        advice = "Where the file was made, these lines do that:" if lines else ""
+        advice = "To do that, run these lines where the file was made:" if lines else ""
         self.fail("file", str(error), advice, lines)
 
     def build_network(self) -> None:
@@ -176,7 +176,9 @@ class Examination:
             self.fail(
                 "architecture",
                 "not given, and the file has no card that names it",
-                f"The tensors fit {other}." if other else "Name it, for example --arch resnet18.",
+                f"The tensors fit {other}."
+                if other
+                else "Name it, for example with --arch resnet18.",
             )
         if request.by_order and self.checkpoint.kind == "safetensors":
             self.fail(
@@ -211,7 +213,7 @@ class Examination:
             "architecture",
             "ok",
             f"{title}, {parameters / 1e6:.2f} M parameters",
-            f"The check ran the code in {self.user_code['file']}, and every run will."
+            f"The check ran the code in {self.user_code['file']}, and so will every run."
             if self.user_code
             else "",
         )
@@ -227,7 +229,7 @@ class Examination:
         self.architecture, self.shape = own_code.short(known.architecture), {}
         if request.architecture is None:  # a card must not name a file to run
             raise PreflightError(
-                f"the network is built by {self.architecture}, a Python file of its owner; give its"
+                f"the network is built by {self.architecture}, its owner's Python file; specify its"
                 f" path with --arch FOLDER/{self.architecture}, which runs that file's code",
                 code="no-file",
                 file=self.architecture,
@@ -240,7 +242,7 @@ class Examination:
         """How the tensors match an architecture. Raises ZooError, or whatever a library raises."""
         names, channels = self.known.find("classes"), self.known.find("channels")
         user_code = None
-        if shape is None:  # another architecture than the one in question
+        if shape is None:  # a different architecture from the one in question
             architecture, shape = matching.resolve_shape(architecture, {})
         else:
             shape, user_code = shape | {"arguments": self.known.arguments}, self.user_code
@@ -257,7 +259,7 @@ class Examination:
         )
 
     def _other_architecture(self, tried: str) -> str | None:
-        """How to name an architecture that the tensors fit instead."""
+        """The option that names an architecture that the tensors fit instead."""
         tensors = (
             (self.fit.placement.tensors | self.fit.placement.beside)
             if self.fit
@@ -267,16 +269,16 @@ class Examination:
         return diagnosis.fitting(tensors.values(), tried, self._fit, ordered)
 
     def report_weights(self, fit: matching.Fit) -> None:
-        """Which of the file's tensors were taken, if the file holds more than one network's."""
+        """Which of the file's tensors were taken, if the file contains more than one network's."""
         place, findings, advice = fit.placement, [], []
         if place.keys:
             findings.append(f"taken from {place.keys!r}")
         if place.prefix:
-            findings.append(f"the names after {place.prefix!r}")
+            findings.append(f"the names that follow {place.prefix!r}")
         if others := [c for c in fit.choices if c != place.name]:
-            named = ", ".join(repr(c) if c else "others under no key" for c in others)
+            named = ", ".join(repr(c) if c else "weights under no key" for c in others)
             example = others[0] or "."
-            advice.append(f"The file also has {named}. To take those: --weights {example}.")
+            advice.append(f"The file also has {named}. To use those: --weights {example}.")
         if place.folded:
             findings.append(f"put together from parts: {_some(place.folded)}")
         if place.renamed:
@@ -286,7 +288,9 @@ class Examination:
         if fit.complete and (ignored := matching.company(fit)):
             findings.append(f"ignored {len(ignored)}: {_some(ignored)}")
             if strange:
-                advice.append(f"If the network uses {_some(strange)}, it is another architecture.")
+                advice.append(
+                    f"If the network uses {_some(strange)}, its architecture is a different one."
+                )
         if self.request.by_order:
             findings = findings[:1]
         if findings or advice:
@@ -315,7 +319,7 @@ class Examination:
             if other and "--by-order" not in other:
                 self.fail(
                     "tensors",
-                    f"all of {name} are present, but not all of the file's are used",
+                    f"all of {name}'s are present, but not all of the file's are used",
                     f"This is not a {name}: all of its tensors fit {other}.",
                 )
         if fit.complete:

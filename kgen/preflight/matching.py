@@ -18,9 +18,9 @@ from kgen.zoo.checkpoints import WeightSet
 from kgen.zoo.placing import COUNTER, Placement
 
 COMPANY = re.compile(r"criterion|loss|metric|acc|prec", re.I)
-"""Names of tensors beside a network that it does not use."""
+"""Names of tensors stored with a network that it does not use."""
 NORMALIZE = re.compile(r"(?:.*\.)?_?(?:(?:new|pixel|image|input)_)?(mean|mu)")
-"""Names of a Normalize layer's means; its other numbers are under `std` or `sigma`."""
+"""Names of a Normalize layer's means; its other values are called `std` or `sigma`."""
 MAX_SIZE = 1024
 """Limit on any size in a card, because a network is built before its tensors are compared."""
 
@@ -43,7 +43,7 @@ class Fit(NamedTuple):
     placement: Placement
     """Where in the file the tensors are."""
     choices: tuple[str, ...]
-    """Names of all weights in the file that could be taken, best first."""
+    """Names of all sets of weights in the file that could be taken, best first."""
     classifier: str
     """Name of the weight of the network's last layer; empty if unknown."""
 
@@ -102,7 +102,7 @@ def fit(
     Args:
         outputs, channels: a guess, which can avoid building it twice.
         by_order: match tensors by their position in the file instead of by name.
-        weights: which of the file's weights to take, by (a part of) their name.
+        weights: which of the file's sets of weights to take, by (a part of) its name.
         user_code: as in `kgen.zoo.zoo.build`.
     Raises ZooError for an unknown architecture, or unknown weights.
     """
@@ -112,7 +112,7 @@ def fit(
     if (placement := placing.choose(placed, weights)) is None:
         choices = [p.name or "all of it" for p in placed]
         raise zoo.ZooError(
-            f"The file has no single set of weights called {weights!r}; it has:"
+            f"The name {weights!r} does not match exactly one set of weights in the file; it has:"
             f" {', '.join(choices)}. Omit --weights, or name one of them.",
             code="unknown-weights",
             name=weights,
@@ -175,7 +175,7 @@ class NormalizeLayer(NamedTuple):
 
 
 def normalize_layer(fit: Fit) -> NormalizeLayer | None:
-    """The Normalize layer beside the network, if there is one with a number per channel."""
+    """The Normalize layer stored with the network, if there is one with a value per channel."""
     beside = fit.placement.beside
     for name, mean in beside.items():
         if not (match := NORMALIZE.fullmatch(name)):
@@ -197,7 +197,7 @@ def normalize_layer(fit: Fit) -> NormalizeLayer | None:
 
 
 def company(fit: Fit) -> list[str]:
-    """The tensors beside the network, which it does not use."""
+    """The tensors stored with the network that it does not use."""
     return [
         f"{name} ({format_shape(t)})"
         for name, t in fit.placement.beside.items()
@@ -206,7 +206,7 @@ def company(fit: Fit) -> list[str]:
 
 
 def strange_company(fit: Fit) -> list[str]:
-    """Tensors beside the network, behind its own prefix, that another network could use."""
+    """Tensors stored with the network, under its own prefix, that another network could use."""
     layer = normalize_layer(fit)
     return [
         name

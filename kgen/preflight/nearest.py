@@ -1,4 +1,4 @@
-"""Which architecture a file's tensors fit best, by their shapes. Names and spelling play no part.
+"""Which architecture a file's tensors fit best, by their shapes. Names do not matter.
 
 Compares with a bundled table of all networks that can be named (`benchmarks/architecture_shapes.py`
 writes it), so nothing is built here.
@@ -17,13 +17,13 @@ from kgen.paths import ASSETS
 
 TABLE = ASSETS / "architectures.json"
 SIMILAR = 0.5
-"""Share of the shapes, of file and network together, above which a network is worth naming."""
+"""Share of the shapes, of file and network together, above which a network is worth suggesting."""
 
 
 def shapes(tensors: Iterable[Tensor]) -> Counter[str]:
     """How often each shape of a weight occurs.
 
-    Vectors say little, and a convolution's few input channels depend on the images.
+    Vectors say little, and a first convolution's few input channels depend on the images.
     """
     return Counter(
         ".".join(

@@ -66,7 +66,7 @@ class PreflightRequest(BaseModel):
     """Arguments of the architecture's constructor (`kgen.nets.arguments`), or the text of them."""
     classes: tuple[str, ...] | None = None
     classes_from: Annotated[str, Field(max_length=400)] = ""
-    """How the file with the names was understood (`kgen.preflight.classnames`)."""
+    """How the file with the names was read (`kgen.preflight.classnames`)."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     side: Annotated[int, Field(ge=8, le=4096)] | None = None
@@ -91,7 +91,7 @@ class PreflightRequest(BaseModel):
     def _check_architecture(cls, value: str | None) -> str | None:
         if value and value.endswith(".py"):
             raise ValueError(
-                "a network of your own needs the function that builds it, such as"
+                "for your own network, add the name of the function that builds it, such as"
                 f" {value[-60:]}:build"
             )
         return value
@@ -119,8 +119,8 @@ class PreflightRequest(BaseModel):
         if value is not None and value not in classes.known():
             raise ValueError(
                 f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is a"
-                " different one, omit this field; you can give a folder of test images later with"
-                " --real"
+                " different one, omit this field; you can specify a folder of test images later"
+                " with --real"
             )
         return value
 
@@ -177,7 +177,7 @@ class Row(BaseModel):
     advice: str = ""
     """What it means, or what to do."""
     lines: tuple[str, ...] = ()
-    """Python that mends it, to run where the file was made."""
+    """Python code that fixes it, to be run where the file was made."""
 
 
 class Report(BaseModel):
@@ -192,13 +192,13 @@ class Report(BaseModel):
     saved: str | None = None
     """The teacher's file, if saving was requested."""
     weights: tuple[str, ...] = ()
-    """The weights in the file that can be chosen, if there are several. An empty name is the file
-    itself; "." chooses it.
+    """The sets of weights in the file, if there are several to choose from. An empty name is the
+    file itself; "." chooses it.
     """
     taken: str | None = None
-    """Which of them were taken."""
+    """The one that was taken."""
     normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
-    """The numbers of a Normalize layer in the file."""
+    """The values of a Normalize layer in the file."""
     _network: Any = PrivateAttr(None)
 
     @computed_field  # type: ignore[prop-decorator]
@@ -212,7 +212,7 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
     """A request from a dictionary or JSON text. Raises PreflightError."""
     if isinstance(data, dict) and isinstance(path := data.get("path"), str) and not is_text(path):
         raise PreflightError(
-            f"The file name {path} has bytes that are not text; rename the file.",
+            f"The file name {path} contains bytes that are not valid text; rename the file.",
             code="invalid-name",
             file=path,
         )

@@ -124,7 +124,7 @@ class Recipe(Section):
     """
     embedding: Literal["auto", "text", "center"] = "auto"
     """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the
-    mean teacher embedding of its first images (CC). By default (auto) the embedding of its name,
+    mean teacher embedding of its first images (CC). By default (auto), the embedding of its name,
     or CC if the bundled table lacks one of the names.
     """
     class_texts: (
@@ -495,8 +495,8 @@ def parse(data: dict[str, Any] | str | bytes) -> Recipe:
 def parse_setting(text: str) -> tuple[str, Any]:
     """Parse `field=value` from the command line; the value is JSON if it parses, otherwise text.
 
-    Classes outside of a JSON list stay text: only a teacher's class names tell whether 8 is a name
-    or an index (`kgen.data.classes.from_text`).
+    Classes outside of a JSON list stay text: only the teacher's class names determine whether 8 is
+    a name or an index (`kgen.data.classes.from_text`).
     """
     name, separator, raw = text.partition("=")
     if not separator or not name.strip():

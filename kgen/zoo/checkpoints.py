@@ -1,6 +1,6 @@
 """Reads untrusted weights: names → tensors, and never code. Independent of networks.
 
-The contents of a file decide how it is read, not its name. A training script's checkpoint may hold
+A file's contents decide how it is read, not its name. A training script's checkpoint may hold
 several sets of weights, such as a network's and their moving average; all of them are found, and
 the network decides later which one fits (`kgen.zoo.placing`). Limits on memory and time are up to
 the caller (`kgen.preflight.limits`), who does this in a child process. A file that cannot be read
@@ -40,7 +40,7 @@ ALLOWED_DTYPES = {
     torch.bool,
 }
 NOT_WEIGHTS = re.compile(r"optim|sched|scaler|callbacks|loops|rng|random", re.I)
-"""Entries of a checkpoint whose tensors belong to the training, not to a network."""
+"""Entries of a checkpoint whose tensors belong to the training process, not to a network."""
 AVERAGED = re.compile(r"ema|swa|averag|momentum|teacher|target", re.I)
 """Weights that accompany a network's own: a moving average, or another network."""
 
@@ -51,7 +51,7 @@ class WeightSet(NamedTuple):
     name: str
     """Its keys in the file, joined by dots, such as "state_dict"; empty for the file itself."""
     tensors: dict[str, Tensor]
-    """In the order of the file."""
+    """In the file's order."""
     folded: tuple[str, ...] = ()
     """Which weights were stored in parts, such as weight norm's (`kgen.zoo.folding`)."""
 
@@ -174,7 +174,7 @@ def _weight_sets(path: Path, content: Any) -> tuple[WeightSet, ...]:
 
 
 def _dictionaries(content: Any) -> list[tuple[str, dict[str, Tensor]]]:
-    """(keys, tensors) of the content itself, of its entries, and of theirs."""
+    """(keys, tensors) of the content itself, of its entries, and of their entries."""
     found: list[tuple[str, dict[str, Tensor]]] = []
     level = [("", content)]
     for _ in range(3):

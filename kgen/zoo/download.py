@@ -141,7 +141,7 @@ def _receive(
         ) as response:
             offset, total = _content_range(response)
             if start and (response.status_code == 416 or offset not in (0, start)):
-                discard(part)  # our part matches nothing on the server any longer
+                discard(part)  # our part no longer matches anything on the server
                 return (yield from _receive(url, part, {}, 0, command))
             if response.status_code not in (200, 206):
                 note = " The downloaded part is kept." if start else ""

@@ -199,8 +199,8 @@ def _hub() -> str:
     hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
     if not hub.startswith(("https://", "http://")):
         raise VariableError(
-            f"The variable HF_ENDPOINT is {hub!r}: expected an address such as {HUB}. Correct it,"
-            " or unset it.",
+            f"The environment variable HF_ENDPOINT is {hub!r}: expected an address such as {HUB}."
+            " Correct it, or unset it.",
             variable="HF_ENDPOINT",
             value=hub,
         )

@@ -1,4 +1,4 @@
-"""What kind of file this is, by its first bytes: its name may say anything.
+"""What kind of file this is, by its first bytes, because its name may be misleading.
 
 Knows the files that people take for weights, and what to do about each. Reads no more than a few
 hundred bytes.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HEAD = 512
-"""Bytes that decide; a tar archive has its mark at 257."""
+"""How many bytes are examined; a tar archive has its signature at byte 257."""
 ZIP, PICKLE, SAFETENSORS = "zip", "pickle", "safetensors"
 """The kinds that can hold weights. Everything else is in `OTHER`."""
 GET_THE_FILE = "get the .pt, .pth, or .safetensors file of the same network"
@@ -28,28 +28,29 @@ class Kind(NamedTuple):
 
 LFS = Kind(
     "git-lfs-pointer",
-    "a Git LFS pointer, a few lines that stand for the weights",
+    "a Git LFS pointer, a few lines of text in place of the weights",
     "run 'git lfs pull' in its repository, or download the file from its web page",
 )
 WEB_PAGE = Kind(
     "web-page",
-    "a web page, which a download saves if the link asks for a login or a confirmation",
+    "a web page, which is what you download if the link requires a login or a confirmation",
     "open the link in a browser and save the file itself (on GitHub the “raw” file, on Hugging Face"
     " /resolve/ instead of /blob/)",
 )
 ONNX = Kind(
     "onnx",
     "an ONNX model, which has lost the names of the network's layers",
-    "where it was exported from, save the weights: torch.save(model.state_dict(), 'weights.pt')",
+    "save the weights where it was exported: torch.save(model.state_dict(), 'weights.pt')",
 )
 JSON = Kind(
     "json",
     "JSON text, such as the index of weights in several files",
-    "load those with their library and save one file: torch.save(model.state_dict(), 'weights.pt')",
+    "load the weights with their library and save one file: torch.save(model.state_dict(),"
+    " 'weights.pt')",
 )
 OTHER = (
     (b"version https://git-lfs", LFS),
-    (b"\x89HDF\r\n", Kind("hdf5", "an HDF5 file, as Keras writes it", GET_THE_FILE)),
+    (b"\x89HDF\r\n", Kind("hdf5", "an HDF5 file, such as Keras writes", GET_THE_FILE)),
     (b"GGUF", Kind("gguf", "a GGUF file of quantized weights", GET_THE_FILE)),
     (
         b"\x93NUMPY",
@@ -59,7 +60,7 @@ OTHER = (
             "save tensors by name: torch.save({'fc.weight': torch.from_numpy(array), …}, 'w.pt')",
         ),
     ),
-    (b"\x1f\x8b", Kind("gzip", "a gzip archive", "unpack it and give the file inside")),
+    (b"\x1f\x8b", Kind("gzip", "a gzip archive", "unpack it and use the file inside")),
     (b"\x28\xb5\x2f\xfd", Kind("zstd", "a Zstandard archive", "unpack it")),
     (b"7z\xbc\xaf", Kind("7z", "a 7z archive", "unpack it")),
     (b"Rar!", Kind("rar", "a RAR archive", "unpack it")),
@@ -67,13 +68,13 @@ OTHER = (
 )
 TAR = Kind(
     "tar",
-    "a tar archive: packed files, or a format of torch older than 0.1.10",
+    "a tar archive: packed files, or the format of torch before 0.1.10",
     "unpack it, or load and save it with a newer torch",
 )
 UNKNOWN = Kind(
     "unknown",
     "not a file that torch.save or safetensors writes",
-    "get it again if it was damaged, or save the weights: torch.save(model.state_dict(),"
+    "download it again if it is damaged, or save the weights: torch.save(model.state_dict(),"
     " 'weights.pt')",
 )
 
@@ -107,7 +108,7 @@ def _binary(path: Path, head: bytes) -> str | Kind:
         return PICKLE
     if _is_onnx(head):
         return ONNX
-    # a damaged file gets the message of the format that its name promises
+    # for a damaged file, the message is that of the format in its name
     return SAFETENSORS if path.suffix.lower() == ".safetensors" else UNKNOWN
 
 

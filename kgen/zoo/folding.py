@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def fold(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """(the tensors with whole weights in the place of their parts, what was folded).
+    """(the tensors, with whole weights in place of their parts; what was folded).
 
     Parts whose shapes do not belong together stay as they are.
     """
@@ -88,5 +88,5 @@ def _spectral_norm(weight: Tensor, left: Tensor, right: Tensor) -> Tensor | None
     """W/(uᵀWv), with the vectors of the last training step, as in evaluation."""
     matrix = weight.flatten(1) if weight.ndim > 1 else weight
     if left.ndim != 1 or right.ndim != 1 or matrix.shape != (len(left), len(right)):
-        return None  # of a transposed convolution, whose axes are the other way round
+        return None  # of a transposed convolution, whose axes are swapped
     return weight / torch.dot(left, matrix @ right)

@@ -1,8 +1,8 @@
-"""The types beside the weights in a checkpoint that are let through, each by its exact name.
+"""The types that are allowed next to the weights in a checkpoint, each by its exact name.
 
 None of them is imported or created: torch's reader puts an empty object in their place, because
 only the tensors matter. So it makes no difference whether Lightning or NumPy is installed, or what
-their classes would do with a stranger's values.
+their classes would do with untrusted values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 
 class Ignored:
-    """In place of a harmless object; takes whatever its class took, and keeps nothing."""
+    """Stands in for a harmless object; accepts whatever arguments its class accepts, and keeps
+    nothing.
+    """
 
     def __new__(cls, *args: Any, **options: Any) -> Ignored:
         return super().__new__(cls)
@@ -26,7 +28,7 @@ class Ignored:
 
 
 def _dictionary(*args: Any) -> OrderedDict:
-    """In place of `defaultdict(factory)`."""
+    """Stands in for `defaultdict(factory)`."""
     return OrderedDict()
 
 

@@ -1,9 +1,9 @@
-"""Finds a network's tensors in a file, by the network's own names: in which set of weights, behind
-which prefix, under which other names, and what lies beside them.
+"""Finds a network's tensors in a file, by the network's own names: in which set of weights, under
+which prefix, under which other names, and what is stored next to them.
 
 Training scripts put prefixes before the names (`module.`, `model.`, a Sequential's `1.`), and other
 tensors next to them (a criterion, a profiler's counts, another network). No list of prefixes is
-needed: the names behind the right one are the network's.
+needed: the names after the right one are the network's.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ it.
 PROFILER = ("total_ops", "total_params")
 """Counts that the profiler thop leaves in every layer."""
 ALIKE = 0.5
-"""Share of the best match above which other weights in the file are a choice as well."""
+"""Share of the best match above which other weights in the file can be chosen too."""
 LIKELY = 0.3
-"""Share of the network's tensors that a prefix must lead to; below it, only a prefix of all names
+"""Share of the network's tensors that must follow a prefix; below it, only a prefix of all names
 counts.
 """
 MAX_RENAMED = 4
-"""How many parts of names may differ; more have too many orders to try."""
+"""How many parts of names may differ; with more, there are too many orders to try."""
 
 
 class Placement(NamedTuple):
@@ -41,23 +41,23 @@ class Placement(NamedTuple):
     "state_dict.teacher"; empty for the whole file.
     """
     keys: str
-    """Those of the file's dictionaries that lead to it."""
+    """The keys of the file's dictionaries that lead to it."""
     prefix: str
     tensors: dict[str, Tensor]
-    """Behind the prefix, under the network's names as far as they match."""
+    """The tensors under the prefix, by the network's names as far as they match."""
     beside: dict[str, Tensor]
-    """All others of this set, under their full names."""
+    """All other tensors of this set, by their full names."""
     renamed: dict[str, str]
     """Parts of names in the file → the network's, such as "shortcut" → "downsample"."""
     folded: tuple[str, ...]
     in_order: tuple[Tensor, ...]
-    """All tensors behind the prefix but counters, as the file orders them."""
+    """All tensors under the prefix except counters, in the file's order."""
 
 
 def placements(sets: Sequence[WeightSet], expected: dict[str, Tensor]) -> list[Placement]:
-    """Every place where tensors with the network's names are, best first; at least one.
+    """Every place that has tensors with the network's names, best first; at least one.
 
-    Only those are listed that match nearly as well as the best. The first is a network's own
+    Only those that match nearly as well as the best are listed. The first is a network's own
     weights rather than their moving average, if both match equally well.
     """
     wrapper = _wrapper(expected)
@@ -89,7 +89,7 @@ def placements(sets: Sequence[WeightSet], expected: dict[str, Tensor]) -> list[P
 
 def choose(placed: Sequence[Placement], wanted: str | None) -> Placement | None:
     """The placement that the user names, in full or by a part that only one has; None if there is
-    none. Without a wish, the first.
+    none. If the user names none, the first.
     """
     if wanted is None:
         return placed[0]
@@ -106,14 +106,16 @@ def choose(placed: Sequence[Placement], wanted: str | None) -> Placement | None:
 
 
 def _wrapper(expected: Iterable[str]) -> str:
-    """The prefix of all of a network's names, if it is our wrapper around another library's."""
+    """The prefix of all of a network's names, if it is our wrapper around another library's
+    network.
+    """
     first = {name.partition(".")[0] + "." for name in expected}
     return first.pop() if len(first) == 1 else ""
 
 
 def _prefixes(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, int]:
-    """Prefix → how many tensors behind it have a name of the network; twice as many if the shape
-    is the same.
+    """Prefix → how many tensors under it have one of the network's names; those of the same shape
+    count twice.
     """
     scores: Counter[str] = Counter()
     for name, t in tensors.items():
@@ -159,8 +161,8 @@ def _placement(
 
 
 def _renaming(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, str]:
-    """The one renaming of parts of names (`shortcut` → `downsample`) that makes all names and
-    nearly all shapes the network's; empty if there is none, or several.
+    """The only renaming of parts of names (`shortcut` → `downsample`) after which all names and
+    nearly all shapes are the network's; empty if there is none, or more than one.
     """
     names = {n for n in found if n.rpartition(".")[2] not in (COUNTER, *PROFILER)}
     there = {n for n in wanted if not n.endswith(COUNTER)}

@@ -2,8 +2,8 @@
 
 `weights_only=True` keeps a pickle from running code, but not from allocating 64 GB. So an archive's
 structure is checked before torch reads it. Of the types that are not weights, only those in
-`kgen.zoo.harmless` are let through, as empty objects; a file with any other is rejected, with the
-lines that convert it where it can be trusted.
+`kgen.zoo.harmless` are allowed, as empty objects; a file with any other type is rejected, with the
+lines of Python that convert it on a machine that trusts it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KEYS = (
     "model_ema",
     "ema",
 )
-"""Where training scripts store the weights inside a checkpoint, most usual first."""
+"""Where training scripts store the weights inside a checkpoint, most common first."""
 MAX_NAMED = 3
 """How many types of a rejected file its message names."""
 
@@ -44,7 +44,7 @@ MAX_NAMED = 3
 class CheckpointError(ZooError):
     """A rejected weights file; the message is one sentence with the reason and what to do.
 
-    Its field `lines`, if any, is Python that converts the file where it was made.
+    Its field `lines`, if any, is Python code that converts the file where it was made.
     """
 
     code = "checkpoint"
@@ -67,11 +67,11 @@ def load(path: Path, zipped: bool) -> Any:
         with (
             warnings.catch_warnings(),
             torch.serialization.safe_globals(harmless.ALLOWED),
-            path.open("rb") as file,  # by its path, torch would go by the suffix
+            path.open("rb") as file,  # given a path, torch would go by the suffix
         ):
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:  # at least thirteen types occur
+    except Exception as error:  # at least thirteen types of exception occur
         raise _load_error(path, error, pickle) from None
 
 
@@ -102,7 +102,7 @@ def _check_zip(path: Path) -> bytes:
     if "data.pkl" not in inner and not invalid:
         raise CheckpointError(
             f"{path} is a ZIP archive, but was not written by torch.save (no data.pkl); unpack it"
-            " and give the .pt file itself.",
+            " and use the .pt file itself.",
             code="not-a-checkpoint",
             found="zip",
         )
@@ -141,7 +141,7 @@ def _check_zip(path: Path) -> bytes:
 
 def _torchscript(path: Path) -> CheckpointError:
     return CheckpointError(
-        f"{path} is a TorchScript program, which is code; convert it where it can be trusted:"
+        f"{path} is a TorchScript program, which is code; convert it on a machine that trusts it:"
         f" {SAVE_HINT}.",
         code="executable",
         found="torchscript",
@@ -205,7 +205,7 @@ def _refused_types(path: Path, first: str, pickle: bytes) -> CheckpointError:
     if any(name.startswith("torch.nn.") for name in types):
         weights += ".state_dict()"  # a model inside a dictionary
     return CheckpointError(
-        f"{path} tries to run code of {_listed(types)} when it is read, which is rejected because"
+        f"{path} tries to run code from {_listed(types)} when it is read, which is rejected because"
         f" that code could do anything; if you trust it, {SAVE_HINT}.",
         code="executable",
         found=first,
@@ -240,7 +240,7 @@ def _string(text: str) -> bytes:
 
 
 def _listed(types: dict[str, None]) -> str:
-    """Some of the types; one of the file's own before torch's."""
+    """Some of the types, torch's own last."""
     names = sorted(types, key=lambda name: (name.startswith("torch."), len(name)))
     first = ", ".join(repr(name[:80]) for name in names[:MAX_NAMED])
     return first + (f" and {len(names) - MAX_NAMED} more types" if len(names) > MAX_NAMED else "")

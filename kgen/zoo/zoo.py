@@ -208,7 +208,8 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
         known.channels,
         len(about["classes"]),
         known.side,
-        # no file from elsewhere may name code to run; `preflight --save` recorded what was asked
+        # no file from elsewhere may name code to run; `preflight --save` recorded what the user
+        # asked for
         user_code=about.get("user_code") if saved_here else None,
     )
     load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
@@ -349,8 +350,8 @@ def build(
         )
     if architecture in SHAPES and arguments:
         raise ZooError(
-            f"Architecture {architecture!r} takes no arguments; only timm's do. Leave out"
-            f" {to_text(arguments)}.",
+            f"Architecture {architecture!r} takes no arguments; only timm's architectures do. Leave"
+            f" out {to_text(arguments)}.",
             code="unsupported-arguments",
             name=architecture,
         )

@@ -131,7 +131,7 @@ def jpeg(side: int = 200) -> bytes:
     [
         (b"", "empty"),
         (b"\0\5\x16\7\0\2\0\0Mac OS X        ", "not an image"),
-        (jpeg()[:5000], "cut short"),
+        (jpeg()[:5000], "truncated"),
         (png_header(13_000, 13_000), "89 million pixels"),
         (png_header(10_000, 10_000), "89 million pixels"),
         (png_header(20_000, 20_000), "89 million pixels"),

@@ -230,7 +230,7 @@ def test_a_backbone_alone_has_no_classifier(tmp_path):
 def test_another_head_is_named(tmp_path):
     hidden = {"fc.0.weight": torch.ones(8, 32), "fc.3.weight": torch.ones(3, 8)}
     _, rows = check(without_head(OWN) | hidden, tmp_path / "w.pt")
-    assert rows["tensors"].finding.startswith("another head")
+    assert rows["tensors"].finding.startswith("a different head")
     assert "fc.0.weight (8 × 32), fc.3.weight (3 × 8)" in rows["tensors"].finding
 
 
@@ -238,7 +238,7 @@ def test_a_classifier_beside_the_backbone_can_be_renamed(tmp_path):
     beside = {"classifier.weight": torch.ones(3, 32), "classifier.bias": torch.ones(3)}
     d = under("backbone.", without_head(OWN)) | beside
     _, rows = check(d, tmp_path / "w.pt")
-    assert rows["tensors"].finding.startswith("another head")
+    assert rows["tensors"].finding.startswith("a different head")
     line = next(s for s in rows["tensors"].advice.split(": ", 1)[1:]).partition(". Otherwise")[0]
     scope = {"d": d}
     exec(line, scope)
