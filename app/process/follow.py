@@ -42,8 +42,8 @@ class Follower:
         recipe: what it runs.
         plan: what is known about the run without events (`app.live.plan.public_plan`).
         child: the engine that writes it; None for a run without one.
-        show: receives each new snapshot.
-        ended: called once, when the child has ended.
+        on_snapshot: receives each new snapshot.
+        on_end: called once, when the child has ended.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ def preflight(
         typer.Option(
             help=(
                 "Name of the architecture, such as resnet18; optional if the file has a card. Or"
-                " FILE.py:FUNCTION for a network of your own, which runs that file's code."
+                " FILE.py:FUNCTION for your own network; this runs that file's code."
             )
         ),
     ] = None,

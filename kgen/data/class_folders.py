@@ -343,7 +343,9 @@ def _plural(n: int, noun: str) -> str:
 
 
 def _some(items: Sequence[str]) -> str:
-    """The first few items; the others are counted. A file name may contain what is not text."""
+    """The first few items; the others are counted. A file name may contain bytes that are not valid
+    text.
+    """
     more = len(items) - MAX_LISTED
     text = ", ".join(items[:MAX_LISTED]) + (f" and {more:,} more" if more > 0 else "")
     return text.encode("utf-8", "replace").decode()

@@ -375,8 +375,8 @@ def images_for_run(
         return image_folder(folder, names, card, selected, on_progress)
     if card.data is None:
         raise DataError(
-            f"No real test images are known for {card.title}; give a folder with one subfolder per"
-            " class: --real FOLDER.",
+            f"No real test images are known for {card.title}; specify a folder with one subfolder"
+            " per class: --real FOLDER.",
             code="unknown-data",
             name=card.title,
         )
@@ -384,7 +384,7 @@ def images_for_run(
         return images_for_teacher(card, selected)
     except DataError as error:
         raise DataError(
-            f"{error} Or give a folder of your own, one subfolder per class: --real FOLDER.",
+            f"{error} Or specify your own folder, one subfolder per class: --real FOLDER.",
             code=error.code,
             **error.fields,
         ) from None
@@ -429,7 +429,7 @@ def training_set(
     raise DataError(
         "Fashion-MNIST's training images are not on this machine"
         + (f" (looked in {folder})" if folder else "")
-        + ": install Debian's package dataset-fashion-mnist, give a folder with --data, or allow"
+        + ": install Debian's package dataset-fashion-mnist, set a folder with --data, or allow"
         " the download with --download (30 MB).",
         code="no-data",
         name="fashion-mnist",

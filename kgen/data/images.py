@@ -188,7 +188,7 @@ def _viewed(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(values: np.ndarray) -> Image.Image:
-    """Integers of 16 bits, or floating-point values in [0,1], as 8 bits."""
+    """16-bit integers, or floating-point values in [0,1], as 8 bits."""
     low, high = float(values.min()), float(values.max())
     top = 1.0 if values.dtype.kind == "f" else 65_535.0
     if not (low >= 0 and high <= top):  # also false for NaN

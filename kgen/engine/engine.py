@@ -422,8 +422,8 @@ class Distillation:
     def _evaluate(self, n: int | None, **coordinates: int) -> list[events.Event]:
         """Evaluate student and teacher on the same real images: n of them, stratified, or all.
 
-        Without real images: their agreement on held-out synthetic ones. Before the evaluation comes
-        a warning if some images, or even all of them, cannot be read. Raises Stopped.
+        Without real images: their agreement on held-out synthetic ones. If some images, or even all
+        of them, cannot be read, a warning is yielded first. Raises Stopped.
         """
         s = self.state
         was_training = s.student.training

@@ -39,7 +39,7 @@ from kgen.terms import TITLES, Term, with_custom
 from kgen.zoo import zoo
 
 REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
-"""How many real examples to show beside the synthetic ones, and their total size limit."""
+"""How many real examples to show next to the synthetic ones, and their total size limit."""
 
 
 def select_device(requested: str) -> torch.device:

@@ -61,7 +61,7 @@ class Run:
                 else f"is not a run folder (it has no {RECIPE_FILE})"
             )
             raise JournalError(
-                f"{self.path} {problem}; give a folder that `python -m kgen run --out` created.",
+                f"{self.path} {problem}; choose a folder that `python -m kgen run --out` created.",
                 code="not-a-run",
                 file=str(self.path),
             )

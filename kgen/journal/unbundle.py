@@ -49,7 +49,7 @@ MAX_TEXT_BYTES = 1 << 20
 well.
 """
 MAX_JOURNAL_BYTES = 512 << 20
-FOREIGN = "is not a run bundle; give a file that `python -m kgen bundle` created"
+FOREIGN = "is not a run bundle; choose a file that `python -m kgen bundle` created"
 
 
 def unbundle(

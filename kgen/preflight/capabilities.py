@@ -70,7 +70,7 @@ def maps(
                 name="spatial map",
                 status="fail",
                 finding=finding,
-                advice="Give --resolutions that both support.",
+                advice="Choose --resolutions that both support.",
             )
         ], ()
     limit = f"; smallest image {smallest} × {smallest}" if smallest else ""

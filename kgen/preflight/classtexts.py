@@ -25,7 +25,7 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
             status="fail",
             finding=f"{_count(outputs)} and no names",
             advice=(
-                "Give the names in the order of the outputs: --classes cat,dog or a file with one"
+                "List the names in the order of the outputs: --classes cat,dog or a file with one"
                 " name per line."
             ),
         )

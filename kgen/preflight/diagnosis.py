@@ -37,7 +37,8 @@ def diagnose(
     Args:
         name: the architecture that was tried.
         in_order: whether all shapes match in the order of the file.
-        find_other: how to name the architecture that the tensors do fit, such as "--arch resnet34".
+        find_other: returns the option for an architecture that the tensors do fit, such as
+            "--arch resnet34".
     """
     listed = _listed(fit)
     if head := _head(fit, name, listed):

@@ -365,7 +365,7 @@ class Examination:
             self.fail(
                 "normalization",
                 f"{len(mean.value)} numbers, but images have {fit.channels} channels",
-                "Give --mean and --std with one number per channel.",
+                "Set --mean and --std, with one number per channel.",
             )
         normalization = (
             f"mean {_format_numbers(mean.value)}, std {_format_numbers(std.value)} of pixels in"
@@ -380,7 +380,7 @@ class Examination:
                     "warn",
                     normalization,
                     (
-                        "If it was trained with other values, give --mean and --std; wrong values"
+                        "If it was trained with other values, set --mean and --std; wrong values"
                         " reduce accuracy without any error."
                     ),
                 )
@@ -390,7 +390,7 @@ class Examination:
             self.fail(
                 "input",
                 f"{fit.channels} channels in the file, but {channels.value} {channels.source}",
-                "Omit --channels, or give a file with that many channels.",
+                "Omit --channels, or use a file with that many channels.",
             )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
         self.n_train = n_train.value if n_train else IMAGES_PER_CLASS * fit.outputs
@@ -423,7 +423,7 @@ class Examination:
                 "input",
                 f"it does not accept {side.value} × {side.value} × {fit.channels} images:"
                 f" {capabilities.short_message(error)}",
-                "Give the side of its training images with --side.",
+                "Set the side of its training images with --side.",
             )
         smallest, size = (
             probes.smallest_side(self.teacher),
@@ -449,7 +449,7 @@ class Examination:
                     "warn",
                     text,
                     (
-                        "If it was trained on images of another size, give --side: the memory"
+                        "If it was trained on images of another size, set --side: the memory"
                         " budget and the student's evaluation depend on it."
                     ),
                 )
@@ -490,7 +490,7 @@ class Examination:
                 "warn",
                 f"number of training images unknown; assuming {IMAGES_PER_CLASS:,} per class,"
                 f" {self.n_train:,} in total",
-                "Give it with --n-train: the data memory ratio is relative to it.",
+                "Set it with --n-train: the data memory ratio is relative to it.",
             )
         if data and data.value in classes.known():
             self.report_row(
@@ -503,8 +503,8 @@ class Examination:
                 "real images",
                 "warn",
                 "no data set is named, so accuracy on real images is not measured",
-                f"Give --data if it is one of: {', '.join(classes.known())}; or give a run a folder"
-                " of your own: --set real_images=FOLDER.",
+                f"Set --data if it is one of: {', '.join(classes.known())}; or use your own folder"
+                " in a run: --set real_images=FOLDER.",
             )
 
 

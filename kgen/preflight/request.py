@@ -148,7 +148,7 @@ class PreflightRequest(BaseModel):
     @model_validator(mode="after")
     def _check_normalization(self) -> PreflightRequest:
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std belong together; give both or neither")
+            raise ValueError("mean and std belong together; set both or neither")
         if self.mean is None or self.std is None:
             return self
         if (
@@ -322,7 +322,9 @@ def inspect(
 
 
 def _failure_message(code: int, seconds: float, in_time: bool, file_read: bool) -> str:
-    """The message for a check that ended without an answer. `read`: the file was read by then."""
+    """The message for a check that ended without a result. `file_read`: the file had been read by
+    then.
+    """
     if not in_time and file_read:
         return (
             f"The check took longer than {seconds:.0f} s and was stopped before it finished, so"
@@ -340,6 +342,6 @@ def _failure_message(code: int, seconds: float, in_time: bool, file_read: bool) 
             " it is damaged or malicious."
         )
     return (
-        f"The check ended without an answer (exit code {code}), probably out of memory; try a"
-        " smaller file or close other programs."
+        f"The check ended without a result (exit code {code}), probably because it ran out of"
+        " memory; try a smaller file or close other programs."
     )

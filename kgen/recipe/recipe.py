@@ -290,7 +290,7 @@ class Recipe(Section):
         if self.batches is not None and len(self.batches) != len(self.resolutions):
             raise errors.Invalid(
                 f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)}"
-                " resolutions; give one per resolution, or null for equal pixels",
+                " resolutions; set one per resolution, or null for equal pixels",
                 code="conflict",
                 field="batches",
             )

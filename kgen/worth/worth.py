@@ -99,7 +99,7 @@ class Trainings:
             photos = data.image_folder(folder, self.setting.teacher.classes, card, tuple(selected))
         elif card.data is None:
             raise DataError(
-                f"No real training images are known for {card.title}; give a folder with one"
+                f"No real training images are known for {card.title}; specify a folder with one"
                 " subfolder per class: --photos FOLDER.",
                 code="unknown-data",
             )

@@ -103,7 +103,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(
-            f"{path} does not exist or is not a file; give the file with the teacher's weights.",
+            f"{path} does not exist or is not a file; choose the file with the teacher's weights.",
             code="no-file",
             file=str(path),
         )

@@ -330,8 +330,8 @@ def build(
     if own_code.is_own(architecture):
         if user_code is None:
             raise ZooError(
-                f"The network is built by {own_code.short(architecture)}, a Python file of its"
-                " owner. Only a teacher saved by `python -m kgen preflight --arch"
+                f"The network is built by {own_code.short(architecture)}, its owner's Python file."
+                " Only a teacher saved by `python -m kgen preflight --arch"
                 f" PATH/{own_code.short(architecture)} --save NAME` can use it.",
                 code="no-file",
                 file=own_code.short(architecture),
