@@ -79,7 +79,9 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
 
 
 def test_names_in_a_table_and_a_network_in_a_python_file(visit: Visit, app: App, tmp_path: Path):
-    """The table is put in the order of its indices; the Python file is answered with a command."""
+    """The table is sorted by its indices; a Python file is rejected, with the command to use
+    instead.
+    """
     studio = visit()
     studio.press(OPENER)
     (tmp_path / "pets.csv").write_text("name;id\ndog;1\nhorse;2\ncat;0\n", encoding="utf-16")

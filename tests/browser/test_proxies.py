@@ -1,6 +1,6 @@
-"""Behind a proxy: what it does to Host and Origin is said in words, and allowed by --allow-host.
+"""Behind a proxy: the page says what the proxy does to Host and Origin, and --allow-host allows it.
 
-The names under example.org lead to this machine in the browser alone.
+The names under example.org lead to this machine, but only in this browser.
 """
 
 from __future__ import annotations

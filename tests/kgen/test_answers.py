@@ -1,4 +1,6 @@
-"""A teacher is asked once about an image; anything that could change its answer asks again."""
+"""A teacher classifies an image once; if anything that could change its answer changes, it does so
+again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shell's network variables: which one is wrong, and that nothing else is blamed."""
+"""The environment's network variables: which one is wrong, and that nothing else is blamed."""
 
 from __future__ import annotations
 

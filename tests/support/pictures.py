@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, and ends."""
+    """A PNG that declares its size and then ends."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

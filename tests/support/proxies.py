@@ -104,7 +104,7 @@ def rewriting(target: str, *, host: str | None = None, origin: str | None = None
 
 @contextlib.contextmanager
 def installed(name: str, target: str, folder: Path) -> Iterator[int]:
-    """nginx or Caddy as their manuals show them, without a header set; yields the port."""
+    """nginx or Caddy as their manuals show them, without setting any headers; yields the port."""
     program = shutil.which(name)
     if program is None:
         pytest.skip(f"{name} is not installed")

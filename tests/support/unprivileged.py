@@ -14,7 +14,7 @@ NOBODY = 54_321
 
 @contextmanager
 def without_rights() -> Iterator[None]:
-    """This process cannot do what needs an administrator's rights."""
+    """This process cannot do what requires administrator rights."""
     if os.name == "nt" or os.geteuid() != 0:
         yield
         return

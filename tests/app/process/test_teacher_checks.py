@@ -400,7 +400,7 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
     ("said", "told"),
     [
         ("Name it, for example --arch resnet18.", "Name it, for example resnet18."),
-        ("Give --mean and --std.", "Give “Mean” and “Std”."),
+        ("Set --mean and --std.", "Set “Mean” and “Std”."),
         ("try --by-order.", "try “Match by order”."),
         (
             "or --set target.sigma_fraction=0.25.",

@@ -1,4 +1,4 @@
-"""Answers about files whose names are not text."""
+"""Answers about files whose names are not valid text."""
 
 from __future__ import annotations
 

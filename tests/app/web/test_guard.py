@@ -1,4 +1,6 @@
-"""Who is answered behind a proxy that rewrites Host or Origin, and how a refusal is put."""
+"""Which requests are answered behind a proxy that rewrites Host or Origin, and what a rejection
+says.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,7 @@ def test_a_name_that_is_none_is_not_repeated():
 
 
 def test_gradios_page_gets_the_sentence_as_json():
-    """Its client shows `error` of a JSON body, and a riddle for anything else."""
+    """Gradio's client shows the `error` in a JSON body, and something cryptic for anything else."""
     answer = client().post("/gradio_api/queue/join", headers={"Origin": f"https://{PUBLIC}"})
     assert answer.status_code == 403 and answer.headers["x-kgen-code"] == "other-site"
     assert f"--allow-host {PUBLIC} " in answer.json()["error"]

@@ -1,4 +1,4 @@
-"""Image files of every kind, as any viewer shows them; and for what is no image, why."""
+"""Image files of every kind, as any viewer shows them; and why a file is not an image."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_avif_is_read_where_pillow_can():
     [
         (1, TOP_DOWN),
         (3, TOP_DOWN[::-1]),
-        (6, TOP_DOWN.T),  # shown turned by 90° to the right: its left side becomes the top
+        (6, TOP_DOWN.T),  # shown rotated 90° to the right: its left side becomes the top
         (8, TOP_DOWN.T[:, ::-1]),
     ],
 )

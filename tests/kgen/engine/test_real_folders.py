@@ -38,7 +38,7 @@ def runner(tmp_path, folder, **more):
 def test_bad_files_do_not_cost_a_run_and_are_named(tmp_path, folder):
     (folder / "Bag" / "empty.png").write_bytes(b"")
     (folder / "Bag" / "seems-good.png").write_bytes(png_header(28, 28))
-    if sys.platform == "linux":  # others allow only names that are text
+    if sys.platform == "linux":  # others allow only names that are valid text
         (folder / "Bag" / os.fsdecode(b"no-text-\xff.png")).write_bytes(b"")
     (folder / "Hat").mkdir()
     made, events = runner(tmp_path, folder)
@@ -61,7 +61,7 @@ def test_a_folder_that_disappears_does_not_cost_the_run(tmp_path, folder):
 
 @pytest.mark.slow
 def test_the_student_is_written_before_its_last_test_which_can_be_stopped(tmp_path, folder):
-    """Stop during that test: the student is there, and a resumed run repeats the test."""
+    """Stop during that test: the student is saved, and a resumed run repeats the test."""
     controls, seen, student = Controls(), [], tmp_path / "run" / "student.safetensors"
 
     def on_progress(activity, done, total):

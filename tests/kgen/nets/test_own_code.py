@@ -1,4 +1,4 @@
-"""A network in a user's own file: how it is called, and what is said when it cannot be."""
+"""A network in a user's own file: how it is built, and what the error says if it cannot be."""
 
 from __future__ import annotations
 
@@ -119,7 +119,9 @@ def test_a_file_that_is_gone_or_has_changed(file):
 
 
 def test_nothing_runs_where_it_is_forbidden_or_was_not_asked_for(file, monkeypatch, tmp_path):
-    """A card that names a file is not enough: whoever sends a teacher must not run code here."""
+    """A card that names a file is not enough: someone who sends a teacher must not be able to run
+    code here.
+    """
     file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + NET)
     code = own_code.locate(f"{file}:Net")
     card = {

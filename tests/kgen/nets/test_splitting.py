@@ -1,4 +1,4 @@
-"""Networks with only a forward pass: the parts together give what the whole gives."""
+"""Networks with only a forward pass: the parts together compute the same as the whole."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Pooled(nn.Module):
 
 
 class Flattened(Pooled):
-    """Two Linears behind the map, the batch size read at the beginning, log-softmax at the end."""
+    """Two Linears after the map, the batch size read at the beginning, log-softmax at the end."""
 
     def __init__(self):
         super().__init__()

@@ -1,5 +1,5 @@
-"""Checkpoints as training scripts leave them: what is found, what is taken, what is left out, and
-what a mismatch is called. The oracle is the network that was saved.
+"""Checkpoints exactly as training scripts save them: what is found, what is taken, what is left
+out, and how a mismatch is explained. The oracle is the network that was saved.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def test_a_normalize_layer_gives_mean_and_std(tmp_path, layer, values):
     assert report.normalize["mean"] == tuple(report.spec["mean"])
     mine = {"mean": (0.1,) * 3, "std": (0.9,) * 3}
     report, _ = check(under("1.") | tensors, tmp_path / "w.pt", **mine)
-    assert report.spec["mean"] == [0.1] * 3 and report.normalize  # given values come first
+    assert report.spec["mean"] == [0.1] * 3 and report.normalize  # given values take precedence
 
 
 def test_tensors_beside_the_network_that_another_could_use_are_a_note(tmp_path):

@@ -1,4 +1,4 @@
-"""Reading a stranger's weights: what torch wrote comes back; everything else gives one sentence, in
+"""Reading untrusted weights: what torch wrote comes back; everything else gives one sentence, in
 time and without running code.
 """
 
@@ -270,7 +270,7 @@ class Net(torch.nn.Sequential):
 
 
 def converted(error, folder):
-    """Runs the lines of an error where the file is; what they wrote."""
+    """Runs the lines of an error where the file is; returns what they wrote."""
     exec("\n".join(error.fields["lines"]), {})
     return torch.load(folder / "weights.pt", weights_only=True)
 
