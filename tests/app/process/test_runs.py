@@ -116,7 +116,7 @@ def test_a_second_start_is_refused_in_words(make):
 
 
 def test_a_users_own_python_file_runs_on_the_command_line_only(make, monkeypatch, tmp_path):
-    """Start says so and names the command; and no child would run it, whatever it is asked to do."""
+    """Start says so and names the command; no child would run it, whatever it is asked to do."""
     monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
     card = zoo.card("fashion-cnn").model_copy(update={"architecture": "net.py:build"})
     spec = zoo.spec("fashion-cnn") | {"card": card.model_dump()}
