@@ -2,7 +2,8 @@
 
 Classifying 4,000 photos takes minutes. The answers depend only on the teacher's weights, the
 files, and the selected classes, so they are stored under a fingerprint of all three in
-`$KGEN_HOME/answers`. A cache that cannot be read or written is ignored.
+`$KGEN_HOME/answers`. A cache that cannot be read or written is ignored. A file that cannot be read
+has no answer: its drive may be back next time, with the same files.
 """
 
 from __future__ import annotations
@@ -19,10 +20,8 @@ from kgen import files
 from kgen.data.folders import ImageFiles
 from kgen.paths import HomeError, home, writable_home
 
-UNKNOWN, UNREADABLE = -1, -2
-"""Not classified yet; a file that cannot be read. Other values are positions in the selected
-classes.
-"""
+UNKNOWN = -1
+"""Not classified yet. Answers are positions in the selected classes."""
 MAX_FILES = 64
 """How many sets of answers are kept; the least recently used ones are deleted."""
 
@@ -48,14 +47,14 @@ class Answers:
             key = repr((teacher, list(selected), images.fingerprint()))
             self._path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
             stored = np.load(self._path, allow_pickle=False)
-            if stored.shape == self.values.shape and stored.dtype == self.values.dtype:
+            is_similar = stored.shape == self.values.shape and stored.dtype == self.values.dtype
+            if is_similar and ((stored >= UNKNOWN) & (stored < len(selected))).all():
                 self.values = stored
                 self._path.touch()
 
-    def known(self, positions: np.ndarray) -> np.ndarray | None:
-        """The answers on these images; None unless all of them are known."""
-        found = self.values[positions]
-        return None if (found == UNKNOWN).any() else found
+    def known(self, positions: np.ndarray) -> np.ndarray:
+        """The answers on these images, `UNKNOWN` where there is none."""
+        return self.values[positions]
 
     def put(self, positions: np.ndarray, values: np.ndarray) -> None:
         self.values[positions] = values

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgen.answers import UNREADABLE, Answers
+from kgen.answers import UNKNOWN, Answers
 from kgen.data.data import DataError, RealImages
 from kgen.data.folders import Progress, ignore_progress
 from kgen.events import Score
@@ -70,23 +70,19 @@ def score(
             on_progress(batch.start, len(index))
             part = index[batch]
             positions = part if data.positions is None else data.positions[part]
-            predicted = answers.known(positions) if answers else None
-            if predicted is None:
-                images, kept = data.read(part)
-                readable = torch.from_numpy(kept).to(device)
-                if not len(kept):
-                    found = labels[:0]
-                else:
-                    pixels = torch.from_numpy(images).to(device).float() / 255
-                    found = logits_of(pixels)[:, columns].argmax(1)
+            known = answers.known(positions) if answers else np.full(len(part), UNKNOWN)
+            old, new = np.flatnonzero(known != UNKNOWN), np.flatnonzero(known == UNKNOWN)
+            if len(old):
+                found = torch.from_numpy(known[old].astype(np.int64)).to(device)
+                pairs.append(labels[batch][torch.from_numpy(old).to(device)] * k + found)
+            images, kept = data.read(part[new])
+            if len(kept):
+                pixels = torch.from_numpy(images).to(device).float() / 255
+                found = logits_of(pixels)[:, columns].argmax(1)
+                readable = new[kept]
+                pairs.append(labels[batch][torch.from_numpy(readable).to(device)] * k + found)
                 if answers:
-                    predicted = np.full(len(part), UNREADABLE)
-                    predicted[kept] = found.cpu().numpy()
-                    answers.put(positions, predicted)
-            else:
-                readable = torch.from_numpy(np.flatnonzero(predicted != UNREADABLE)).to(device)
-                found = torch.from_numpy(predicted.astype(np.int64)).to(device)[readable]
-            pairs.append(labels[batch][readable] * k + found)
+                    answers.put(positions[readable], found.cpu().numpy())
     finally:
         if answers:
             answers.save()

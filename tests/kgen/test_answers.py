@@ -13,6 +13,7 @@ from kgen.answers import Answers
 from kgen.data import data
 from kgen.evaluate import score
 from kgen.zoo import zoo
+from tests.support.errors import raises
 from tests.support.pictures import photo_folder, png_header
 
 FASHION = zoo.classes("fashion-cnn")
@@ -90,11 +91,30 @@ def test_an_interrupted_evaluation_keeps_its_answers(folder, monkeypatch):
     assert found == ask(folder)[0]
 
 
-def test_a_file_that_cannot_be_read_is_remembered(folder):
-    (folder / "Bag" / "0.png").write_bytes(png_header(28, 28))
+def test_a_file_that_cannot_be_read_is_tried_again(folder):
+    file = folder / "Bag" / "0.png"
+    good, times = file.read_bytes(), (1, 1)
+    file.write_bytes(png_header(28, 28).ljust(len(good), b"\0"))
+    os.utime(file, times)
     first, asked = ask(folder)
     assert first.n == asked == 59
     assert ask(folder) == (first, 0)
+    file.write_bytes(good)  # of the same size and time, like a file on a drive that is back
+    os.utime(file, times)
+    found, asked = ask(folder)
+    assert (found.n, asked) == (60, 1)
+
+
+def test_a_drive_that_was_away_is_asked_again_when_it_is_back(folder, tmp_path):
+    def unplug(done, total):
+        if folder.exists():
+            folder.rename(tmp_path / "away")
+
+    with raises(data.DataError, "no-images"):
+        ask(folder, on_progress=unplug)
+    (tmp_path / "away").rename(folder)
+    found, asked = ask(folder)
+    assert (found.n, asked) == (60, 60)
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\1\0"])
