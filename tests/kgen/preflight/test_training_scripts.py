@@ -189,6 +189,54 @@ def test_weights_in_parts_are_folded_as_the_layer_does(change, layer):
     torch.testing.assert_close(tensors["0.weight"], network[0].weight.detach())
 
 
+@pytest.mark.parametrize(
+    "change", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm]
+)
+@pytest.mark.parametrize("outputs", [4, 6])
+def test_spectral_norm_of_a_transposed_convolution_is_along_its_second_axis(change, outputs):
+    """With as many inputs as outputs, the lengths of the vectors do not say which axis it is."""
+    torch.manual_seed(0)
+    network = nn.Sequential(change(nn.ConvTranspose2d(4, outputs, 3)))
+    images = torch.rand(2, 4, 8, 8)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for _ in range(3):  # the vectors are a step behind the weight
+        network.train()(images).square().mean().backward()
+        optimizer.step()
+    network.eval()(images)
+    tensors, _ = folding.fold(network.state_dict())
+    assert set(tensors) == {"0.weight", "0.bias"}
+    torch.testing.assert_close(tensors["0.weight"], network[0].weight.detach())
+
+
+def test_vectors_that_fit_neither_axis_leave_a_square_weight_in_parts():
+    parts = {
+        "up.weight_orig": torch.eye(4).view(4, 4, 1, 1),
+        "up.weight_u": torch.tensor([1.0, 0, 0, 0]),
+        "up.weight_v": torch.tensor([0.0, 1, 0, 0]),
+    }
+    assert folding.fold(parts) == (parts, ())
+
+
+class Gain(nn.Module):
+    """A parametrization with a number of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, weight):
+        return weight * self.gain
+
+
+@pytest.mark.parametrize("first", PARTS[1:3] + PARTS[-1:])
+def test_a_chain_of_parametrizations_stays_in_parts(first):
+    layer = first(nn.Linear(5, 3))
+    nn.utils.parametrize.register_parametrization(layer, "weight", Gain())
+    parts = layer.state_dict()
+    tensors, folded = folding.fold(dict(parts))
+    assert (tensors.keys(), folded) == (parts.keys(), ())
+
+
 def test_parts_that_do_not_belong_together_stay(tmp_path):
     parts = {"fc.weight_g": torch.ones(4, 1), "fc.weight_v": torch.ones(3, 2)}
     assert folding.fold(parts) == (parts, ())
