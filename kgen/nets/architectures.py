@@ -13,16 +13,19 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kgen.errors import KGenError
-from kgen.nets.arguments import to_text
+from kgen.nets.arguments import ELSEWHERE, is_allowed, to_text
 
 if TYPE_CHECKING:
     from kgen.nets.network import Network
 
 
-def _timm(name: str, channels: int, classes: int, **arguments: Any) -> Network:
+def _timm(
+    name: str, channels: int, classes: int, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> Network:
     """timm's network, untrained; a transformer accepts any number of patches (kgen.nets.vit)."""
     import timm
 
@@ -194,7 +197,7 @@ def _from_libraries(
         raise ArchitectureError(unknown("architecture", name, NAMES))
     own_name = name.removeprefix("timm:")
     try:
-        return _timm(own_name, channels, classes, **arguments)
+        return _timm(own_name, channels, classes, arguments)
     except Exception as error:
         if arguments:  # they can cause any error
             reason = " ".join(str(error).split())[:150].rstrip(".")
@@ -212,7 +215,9 @@ def _from_libraries(
 
 
 def _meant(name: str, arguments: Mapping[str, Any]) -> str:
-    """The argument of timm's constructor whose name is nearest to an unknown one, as a question."""
+    """What an unknown argument of timm's constructor probably means: the nearest of those that can
+    be given, or what sets it instead; otherwise all that can be given.
+    """
     import timm
     import torch
 
@@ -221,11 +226,14 @@ def _meant(name: str, arguments: Mapping[str, Any]) -> str:
             takes = [*inspect.signature(type(timm.create_model(name)).__init__).parameters][1:]
     except Exception:  # some constructors compute with values
         return ""
+    allowed = [word for word in takes if is_allowed(word)]
     unknown_names = [word for word in arguments if word not in takes]
-    matches = [m for word in unknown_names for m in difflib.get_close_matches(word, takes, 1, 0.6)]
-    if matches:
-        return f" Did you mean {matches[0]!r}?"
-    return f" It takes: {', '.join(takes[:30])}." if unknown_names else ""
+    for word in unknown_names:
+        for match in difflib.get_close_matches(word, [*allowed, *ELSEWHERE], 1, 0.6):
+            if match in ELSEWHERE:
+                return f" Leave out {word!r}: {match} follows from {ELSEWHERE[match]}."
+            return f" Did you mean {match!r}?"
+    return f" It takes: {', '.join(allowed[:30])}." if unknown_names else ""
 
 
 def _no_torchvision(name: str) -> str:

@@ -27,7 +27,7 @@ MAX_ARGUMENTS, MAX_ITEMS, MAX_TEXT, MAX_NUMBER = 32, 64, 100, 1_000_000
 def parse(text: str) -> dict[str, Any]:
     """The arguments in "img_size=32,depths=(2,2,6,2),global_pool=avg". Raises ValueError."""
     found: dict[str, Any] = {}
-    for part in re.split(r",(?![^(\[]*[)\]])", text):
+    for part in _split(text):
         name, equals, raw = (word.strip() for word in part.partition("="))
         if not part.strip():
             continue
@@ -56,9 +56,33 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _checked(name, value) for name, value in arguments.items()}
 
 
+def is_allowed(name: str) -> bool:
+    """Whether an argument of this name can be given."""
+    return name not in ELSEWHERE and not RESERVED.fullmatch(name)
+
+
 def to_text(arguments: Mapping[str, Any]) -> str:
     """The text that `parse` reads."""
-    return ",".join(f"{name}={str(value).replace(' ', '')}" for name, value in arguments.items())
+    return ",".join(f"{name}={_text(value)}" for name, value in arguments.items())
+
+
+def _text(value: Any) -> str:
+    """The value as Python writes it, without spaces between items."""
+    if isinstance(value, (list, tuple)):
+        return f"({','.join(map(_text, value))}{',' * (len(value) == 1)})"
+    return repr(value)
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas that are in neither brackets nor quotes."""
+    parts, depth = [""], 0
+    for token in re.findall(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", text, re.S):
+        if token == "," and not depth:
+            parts.append("")
+            continue
+        depth = max(0, depth + (token in "([{") - (token in ")]}"))
+        parts[-1] += token
+    return parts
 
 
 def _value(raw: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 
 from kgen.nets import architectures, arguments
 from kgen.nets.architectures import ArchitectureError
@@ -27,6 +28,40 @@ def test_text_becomes_values():
     }
     assert arguments.parse(arguments.to_text(found)) == found
     assert arguments.parse("") == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x y",
+        "a, b=1",
+        "it's",
+        "(",
+        "\\",
+        "32",
+        "true",
+        "",
+        (1, (2, 3)),
+        ("x y", None),
+        (7,),
+        (),
+        1e-06,
+        -2,
+    ],
+)
+def test_any_value_is_read_as_it_was_written(value):
+    found = {"a": value, "b": True}
+    assert arguments.parse(arguments.to_text(found)) == found
+
+
+def test_brackets_and_quotes_keep_commas():
+    text = "a=(1,(2,3)),b='x, y',c=[(1,2),(3,)],d=\"it's, so\""
+    assert arguments.parse(text) == {
+        "a": (1, (2, 3)),
+        "b": "x, y",
+        "c": ((1, 2), (3,)),
+        "d": "it's, so",
+    }
 
 
 @pytest.mark.parametrize(
@@ -61,6 +96,33 @@ def test_timm_builds_with_them():
     assert (network.patch, network.grid, network.num_features) == (4, (8, 8), 48)
     blocks = seeded(architectures.build, 0, "resnet18", 1, 3, 32, {"output_stride": 8})
     assert blocks.forward_features(blocks.conv1.weight.new_zeros(1, 1, 32, 32)).shape[2:] == (4, 4)
+
+
+def test_an_argument_can_have_the_name_of_one_of_ours():
+    """timm's own call is the oracle: its ResNets take `channels`, the widths of the stages."""
+    channels = (8, 16, 24, 32)
+    network = seeded(architectures.build, 0, "resnet18", 3, 5, 32, {"channels": channels})
+    wanted = timm.create_model("resnet18", num_classes=5, channels=channels)
+    assert {n: t.shape for n, t in network.state_dict().items()} == {
+        n: t.shape for n, t in wanted.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "fact"),
+    [
+        ({"classes": 3}, "Leave out 'classes': num_classes"),
+        ({"nonsense_of_mine": 1}, "It takes: "),
+    ],
+)
+def test_only_arguments_that_can_be_given_are_suggested(options, fact):
+    with pytest.raises(ArchitectureError) as caught:
+        architectures.build("vit_tiny_patch16_224", 3, 5, 32, options)
+    text = str(caught.value)
+    assert fact in text
+    listed = text.partition("It takes: ")[2].rstrip(".").split(", ")
+    for word in filter(None, listed):
+        arguments.check({word: 1})
 
 
 @pytest.mark.parametrize(
