@@ -122,7 +122,7 @@ class FolderReport:
             found.append(
                 (
                     f"{len(self.missing)} of {len(self.classes)} selected classes have no real test"
-                    f" image; accuracy covers only the others. Missing: {_some(self.missing)}.",
+                    f" images; accuracy covers only the others. Missing: {_some(self.missing)}.",
                     "",
                 )
             )
@@ -233,7 +233,7 @@ def _no_images(report: FolderReport, names: Sequence[str], selected: Sequence[in
     return DataError(
         " ".join(
             [
-                f"{report.source} has no image of a selected class: expected one subfolder per"
+                f"{report.source} has no images of any selected class: expected one subfolder per"
                 f" class, named {examples}{' …' if len(selected) > 3 else ''}, with images"
                 " (.png, .jpg, .webp …).",
                 *there,

@@ -537,7 +537,7 @@ class Setting:
         missing = len(set(self.selected).difference(np.unique(real.labels).tolist()))
         if missing:
             text = (
-                f"{missing} of {len(self.selected)} selected classes have no real test image;"
+                f"{missing} of {len(self.selected)} selected classes have no real test images;"
                 " accuracy covers only the others."
             )
             warnings.append((text, "No action needed."))

@@ -38,6 +38,8 @@ CONTAINERS = (
 EXPECTED = (
     'expected ["cat", "dog"] or {"0": "cat", "1": "dog"}, in the order of the network\'s outputs'
 )
+AS_ENTERED = "as entered"
+"""Stands in for the file name of names that did not come from a file."""
 JOINERS = "\u200c\u200d"
 """ZWNJ and ZWJ are part of ordinary words in Persian and Hindi, and of emoji."""
 TAGS = range(0xE0020, 0xE0080)
@@ -88,7 +90,7 @@ def parse_names(text: str, file: str | None = None) -> ClassNames:
     if text in classes.known():
         return ClassNames(classes.names(text))
     if text.startswith(("[", "{")):
-        return _from_json("as entered", text)
+        return _from_json(AS_ENTERED, text)
     if table := _table_in(text):
         return _from_table("the table", *table)
     lines = _lines(text)
@@ -215,7 +217,8 @@ def _from_dictionary(file: str, pairs: dict[str, Any]) -> ClassNames:
         names_of_values = None  # as in ImageFolder.class_to_idx: only the indices are JSON numbers
     if found := names_of_values or names_of_keys:
         kind = "index → name" if names_of_values else "name → index"
-        return ClassNames(found, f"from {file}, a dictionary {kind}")
+        where = "" if file == AS_ENTERED else f"from {file} "
+        return ClassNames(found, f"{where}as a dictionary {kind}")
     raise PreflightError(
         f"The class names {file} are not a dictionary index → name or name → index with indices"
         f" from 0 without gaps{_gap(keys) or _gap(values)}; {EXPECTED}.",
@@ -281,8 +284,9 @@ def _rows(file: str, content: str, delimiters: str) -> list[list[str]]:
     for i, row in enumerate(found):
         if len(row) != width:
             raise PreflightError(
-                f"Row {i + 1} of the class names {file} has {len(row)} columns, but the first has"
-                f" {width}; put quotes around a name with {delimiter!r}.",
+                f"Row {i + 1} of the class names {file} has a different number of columns"
+                f" ({len(row)}) from the first row ({width}); put quotes around names that contain"
+                f" {delimiter!r}.",
                 code="invalid-classes",
                 file=file,
                 row=i + 1,
@@ -296,7 +300,7 @@ def _table_in(text: str) -> tuple[list[str], list[list[str]]] | None:
     if not rest or not any(d in first for d in TABLES[".csv"]):
         return None
     try:
-        header, *rows = _rows("as entered", text, TABLES[".csv"])
+        header, *rows = _rows(AS_ENTERED, text, TABLES[".csv"])
     except PreflightError:
         return None
     columns = [_key(title) for title in header]
@@ -360,8 +364,8 @@ def _from_table(file: str, header: list[str], rows: list[list[str]]) -> ClassNam
     values = [row[index[0]] for row in rows]
     if (order := _order(values)) is None:
         raise PreflightError(
-            f"Column {header[index[0]]!r} of the class names {file} does not count the outputs from"
-            f" 0 without gaps{_gap(values)}; remove it if the rows are in the order of the"
+            f"Column {header[index[0]]!r} of the class names {file} does not number the outputs"
+            f" from 0 without gaps{_gap(values)}; remove it if the rows are in the order of the"
             " network's outputs.",
             code="invalid-classes",
             file=file,

@@ -286,7 +286,8 @@ class Examination:
             findings.append(f"other names for the same layers: {renamed}")
         strange = matching.strange_company(fit)
         if fit.complete and (ignored := matching.company(fit)):
-            findings.append(f"ignored {len(ignored)}: {_some(ignored)}")
+            count = f"{len(ignored)} tensor{'s' * (len(ignored) > 1)}"
+            findings.append(f"ignored {count}: {_some(ignored)}")
             if strange:
                 advice.append(
                     f"If the network uses {_some(strange)}, its architecture is a different one."

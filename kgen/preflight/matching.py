@@ -112,7 +112,7 @@ def fit(
     if (placement := placing.choose(placed, weights)) is None:
         choices = [p.name or "all of it" for p in placed]
         raise zoo.ZooError(
-            f"The name {weights!r} does not match exactly one set of weights in the file; it has:"
+            f"{weights!r} does not match exactly one of the file's sets of weights:"
             f" {', '.join(choices)}. Omit --weights, or name one of them.",
             code="unknown-weights",
             name=weights,

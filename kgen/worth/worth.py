@@ -239,7 +239,7 @@ def rebuild_pool(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]
         pool.add(images[:offered], positions[:offered], iteration, admitted=admitted)
     if not len(pool):
         raise WorthError(
-            f"{run.path} has no image in its pool yet; continue the run: python -m kgen resume"
+            f"{run.path} has no images in its pool yet; continue the run: python -m kgen resume"
             f" {run.path}",
             code="no-images",
         )

@@ -216,7 +216,8 @@ def _no_weights(path: Path, content: Any) -> CheckpointError:
         more = f" and {len(content) - 4} more" if len(content) > 4 else ""
         found = f"no weights, only {entries}{more}"
     else:
-        found = "nothing" if content == {} else f"{type(content).__name__}, not weights by name"
+        kind = type(content).__name__
+        found = "nothing" if content == {} else f"an object of type {kind}, not weights by name"
     return CheckpointError(
         f"{path} contains {found}; expected a dictionary of tensors; {SAVE_HINT}.",
         code="no-tensors",
