@@ -87,7 +87,7 @@ class Listing:
     folders: set[tuple[str, ...]] = field(default_factory=set)
     """Every folder below `source`, including empty ones."""
     closed: list[tuple[str, str]] = field(default_factory=list)
-    """(folder, reason): what could not be listed."""
+    """(path, reason): folders and links that cannot be opened."""
 
     def below(self, root: tuple[str, ...]) -> list[tuple[tuple[str, ...], Path | Member]]:
         """The files below a folder, with names relative to it."""
@@ -129,17 +129,19 @@ def _list_folder(
     found = folder.stat()
     if found.st_ino and (found.st_dev, found.st_ino) in above:
         return
+    above = above | {(found.st_dev, found.st_ino)}
     with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not _is_hidden_entry(entry)]
-    for entry in visible:
+        found_entries = list(entries)
+    for entry in found_entries:
         inner = (*parts, entry.name)
-        if not entry.is_dir():
-            if entry.is_file():
-                listing.files.append((inner, Path(entry.path)))
-            continue
-        listing.folders.add(inner)
         try:
-            _list_folder(listing, Path(entry.path), inner, above | {(found.st_dev, found.st_ino)})
+            if _is_hidden_entry(entry):
+                continue
+            if entry.is_dir():
+                listing.folders.add(inner)
+                _list_folder(listing, Path(entry.path), inner, above)
+            elif entry.is_file():
+                listing.files.append((inner, Path(entry.path)))
         except OSError as error:
             listing.closed.append((entry.path, error.strerror or str(error)))
 

@@ -235,6 +235,19 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert set(found(tmp_path / "a")[0]) == {"cat", "dog"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_link_that_leads_nowhere_costs_only_itself(tmp_path):
+    put(tmp_path / "a", "cat/1.png", "dog/1.png")
+    for name in ("ring.png", "dog/ring"):
+        (tmp_path / "a" / name).symlink_to(tmp_path / "a" / name)
+    classes, report = found(tmp_path / "a")
+    assert classes == {"cat": ["cat/1.png"], "dog": ["dog/1.png"]}
+    assert sorted(place for place, _ in report.closed) == [
+        str(tmp_path / "a" / "dog" / "ring"),
+        str(tmp_path / "a" / "ring.png"),
+    ]
+
+
 def test_a_zip_is_read_without_unpacking_it(tmp_path):
     """Also by several threads at once, as images are decoded."""
     from kgen.data.folders import ImageFiles, check_headers
