@@ -65,7 +65,9 @@ class FolderReport:
     unreadable: dict[str, str] = field(default_factory=dict)
     """File → why it cannot be read."""
     closed: tuple[tuple[str, str], ...] = ()
-    """(folder, reason): what could not be listed."""
+    """(path, reason): folders and links that cannot be opened."""
+    mixed: tuple[str, ...] = ()
+    """Names of splits that are inside the class folders (`Bag/train`), if one is for training."""
 
     @property
     def images(self) -> int:
@@ -102,18 +104,29 @@ class FolderReport:
         if self.split and Path(self.split).name.lower() in TRAIN:
             found.append(
                 (
-                    f"{self.source} has no test or val folder, so the images in {self.split} are"
-                    " used. If the teacher was trained on them, its accuracy on them means little.",
+                    f"{self.source} has no test or val folder with classes, so the images in"
+                    f" {self.split} are used. If the teacher was trained on them, its accuracy on"
+                    " them means little.",
                     "Provide images that it was not trained on.",
+                )
+            )
+        if self.mixed:
+            found.append(
+                (
+                    f"The class folders contain folders named {_some(self.mixed)}, and all of their"
+                    " images are used. If the teacher was trained on some of them, its accuracy on"
+                    " them means little.",
+                    "Put the folder of the split above those of the classes, as in test/CLASS.",
                 )
             )
         # the user asked to leave out classes that are not selected
         strangers = [row for row in self.ignored if row.images and row.reason != NOT_SELECTED]
         if strangers:
+            n = sum(row.images for row in strangers)
             found.append(
                 (
-                    f"{_plural(sum(row.images for row in strangers), 'real image')} in"
-                    f" {_plural(len(strangers), 'folder')} are not used:"
+                    f"{_plural(n, 'real image')} in {_plural(len(strangers), 'folder')}"
+                    f" {'is' if n == 1 else 'are'} not used:"
                     f" {_some([f'{row.folder} ({row.reason})' for row in strangers])}.",
                     "Name the subfolders after the classes.",
                 )
@@ -136,7 +149,9 @@ class FolderReport:
             )
         if self.closed:
             places = [f"{folder} ({reason})" for folder, reason in self.closed]
-            found.append((f"Folders that cannot be opened are left out: {_some(places)}.", ""))
+            found.append(
+                (f"Folders and links that cannot be opened are left out: {_some(places)}.", "")
+            )
         if self.unreadable:
             found.append(unreadable_remark(self.unreadable, self.source))
         return found
@@ -175,7 +190,7 @@ def match(
     Raises DataError if there is no image of a selected class, or if two folders are the same class.
     """
     labels = _Labels(names)
-    root = _root(listing, labels)
+    root, _ = _root(listing, labels)
     label_of = labels.of_folders(listing.subfolders(root), "/".join((str(listing.source), *root)))
     wanted = set(selected)
     paths: list[Path | Member] = []
@@ -183,6 +198,7 @@ def match(
     counts: Counter[int] = Counter()
     ignored: Counter[str] = Counter()
     unsupported: Counter[str] = Counter()
+    splits_inside: set[str] = set()
     for parts, file in listing.below(root):
         folder = parts[0] if len(parts) > 1 else ""
         label = label_of.get(folder) if folder else labels.of_file(parts[0])
@@ -196,6 +212,7 @@ def match(
         paths.append(file)
         found.append(label)
         counts[label] += 1
+        splits_inside.update(map(normalize_name, parts[1:2] if len(parts) > 2 else ()))
     unmatched = [name for name in listing.subfolders(root) if name not in label_of]
     others = [name for name, label in label_of.items() if label not in wanted]
     folders = {
@@ -213,6 +230,9 @@ def match(
         ),
         unsupported=unsupported,
         closed=tuple(listing.closed),
+        mixed=tuple(name for name in (*TEST, *TRAIN) if name in splits_inside)
+        if splits_inside.intersection(TRAIN)
+        else (),
     )
     if not paths:
         raise _no_images(report, names, selected)
@@ -307,28 +327,32 @@ class _Labels:
         return "not a class" + (f"; did you mean {known[meant[0]]}?" if meant else "")
 
 
-def _root(listing: Listing, labels: _Labels) -> tuple[str, ...]:
-    """The folder whose subfolders are the classes: the source itself, or one below it."""
-    root: tuple[str, ...] = ()
-    for _ in range(MAX_WRAPPERS):
-        subfolders = listing.subfolders(root)
-        splits = {normalize_name(name): name for name in reversed(subfolders)}
-        if any(
-            labels.matches(name)
-            for name in subfolders
-            if normalize_name(name) not in (*TEST, *TRAIN)
-        ) or _has_named_files(listing, root, labels):
-            return root
-        if split := next((splits[name] for name in (*TEST, *TRAIN) if name in splits), None):
-            root = (*root, split)
-            continue
-        inner = (*root, *subfolders)
-        if len(subfolders) != 1 or not (
-            listing.subfolders(inner) or _has_named_files(listing, inner, labels)
-        ):
-            return root
-        root = inner  # the only folder, which encloses the others
-    return root
+def _root(
+    listing: Listing, labels: _Labels, root: tuple[str, ...] = (), depth: int = MAX_WRAPPERS
+) -> tuple[tuple[str, ...], bool]:
+    """The folder whose subfolders are the classes, which is `root` or below it, and True.
+
+    If there is none, where it was expected, and False. A split without classes is passed over: the
+    test images of many data sets have no labels.
+    """
+    subfolders = listing.subfolders(root)
+    splits = {normalize_name(name): name for name in reversed(subfolders)}
+    if any(
+        labels.matches(name) for name in subfolders if normalize_name(name) not in (*TEST, *TRAIN)
+    ) or _has_named_files(listing, root, labels):
+        return root, True
+    inner = [splits[name] for name in (*TEST, *TRAIN) if name in splits]
+    if not inner and len(subfolders) == 1:  # the only folder, which may enclose the others
+        only = (*root, *subfolders)
+        inner = (
+            subfolders
+            if listing.subfolders(only) or _has_named_files(listing, only, labels)
+            else []
+        )
+    if not inner or not depth:
+        return root, False
+    places = [_root(listing, labels, (*root, name), depth - 1) for name in inner]
+    return next((place for place in places if place[1]), places[0])
 
 
 def _has_named_files(listing: Listing, root: tuple[str, ...], labels: _Labels) -> bool:

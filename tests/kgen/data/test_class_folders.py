@@ -98,6 +98,34 @@ def test_splits_and_folders_around_them_are_understood(tmp_path, folders, used, 
     assert ("no test or val folder" in said) == (used == "train")
 
 
+@pytest.mark.parametrize(
+    "unlabeled", ["test/0.png", "pets/test/images/0.png", "test/unknown/0.png"]
+)
+def test_a_split_without_classes_is_passed_over(tmp_path, unlabeled):
+    """Kaggle's and ImageNet's test images have no labels."""
+    top = "pets/" if unlabeled.startswith("pets/") else ""
+    put(tmp_path, unlabeled, f"{top}train/cat/1.png", f"{top}val/cat/2.png", f"{top}val/dog/3.png")
+    classes, report = found(tmp_path)
+    assert classes == {"cat": [f"{top}val/cat/2.png"], "dog": [f"{top}val/dog/3.png"]}
+    assert report.split == f"{top}val"
+
+
+@pytest.mark.parametrize(
+    "folders, mixed",
+    [
+        (("train", "test"), ("test", "train")),
+        (("Training",), ("training",)),
+        (("test", "2019"), ()),
+    ],
+)
+def test_splits_inside_the_classes_are_mixed_but_told(tmp_path, folders, mixed):
+    put(tmp_path, *(f"{name}/{folder}/1.png" for name in ("cat", "dog") for folder in folders))
+    classes, report = found(tmp_path)
+    assert len(classes["cat"]) == len(classes["dog"]) == len(folders)
+    said = " ".join(text for text, _ in report.remarks())
+    assert report.mixed == mixed and all(name in said for name in mixed)
+
+
 def test_a_class_may_be_named_like_a_split(tmp_path):
     put(tmp_path, "train/1.png", "bus/1.png")
     assert set(found(tmp_path, ("train", "bus"))[0]) == {"train", "bus"}
@@ -193,6 +221,13 @@ def test_what_is_not_used_is_told_with_what_was_meant(tmp_path):
     said = " ".join(text for text, _ in report.remarks())
     assert "dogs" in said and "4 real images" in said and "(not selected)" not in said
     assert found(tmp_path)[1].unsupported == {".heic": 1}
+
+
+@pytest.mark.parametrize("n, verb", [(1, "is"), (2, "are")])
+def test_the_verb_agrees_with_the_number(tmp_path, n, verb):
+    put(tmp_path, "cat/1.png", *(f"toaster/{i}.png" for i in range(n)))
+    [(said, _), *_] = found(tmp_path)[1].remarks()
+    assert f" in 1 folder {verb} not used" in said
 
 
 def test_two_folders_of_one_class_are_refused(tmp_path):
