@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from kgen.nets.network import Network
-from kgen.zoo import placing, zoo
+from kgen.zoo import checkpoints, placing, zoo
 from kgen.zoo.checkpoints import WeightSet
 from kgen.zoo.placing import COUNTER, Placement
 
-COMPANY = re.compile(r"criterion|loss|metric|acc|prec", re.I)
-"""Names of tensors stored with a network that it does not use."""
+MEASURES = frozenset(
+    ["criterion", "loss", "losses", "metric", "metrics", "acc", "accuracy", "prec", "precision"]
+)
+"""Words in the names of tensors that are stored with a network and measure it."""
 NORMALIZE = re.compile(r"(?:.*\.)?_?(?:(?:new|pixel|image|input)_)?(mean|mu)")
 """Names of a Normalize layer's means; its other values are called `std` or `sigma`."""
 MAX_SIZE = 1024
@@ -213,7 +215,7 @@ def strange_company(fit: Fit) -> list[str]:
         for name in fit.placement.beside
         if name.startswith(fit.placement.prefix)
         and name.rpartition(".")[2] not in (COUNTER, *placing.PROFILER)
-        and not COMPANY.search(name)
+        and not checkpoints.words(name) & MEASURES
         and not (layer and name in layer.names)
     ]
 

@@ -39,10 +39,32 @@ ALLOWED_DTYPES = {
     torch.uint8,
     torch.bool,
 }
-NOT_WEIGHTS = re.compile(r"optim|sched|scaler|callbacks|loops|rng|random", re.I)
-"""Entries of a checkpoint whose tensors belong to the training process, not to a network."""
-AVERAGED = re.compile(r"ema|swa|averag|momentum|teacher|target", re.I)
-"""Weights that accompany a network's own: a moving average, or another network."""
+TRAINING = frozenset(
+    [
+        "optim",
+        "optimizer",
+        "optimizers",
+        "sched",
+        "scheduler",
+        "schedulers",
+        "scaler",
+        "gradscaler",
+        "callbacks",
+        "loops",
+        "rng",
+        "rngs",
+        "random",
+    ]
+)
+"""Words in the names of a checkpoint's entries that belong to the training process rather than to a
+network.
+"""
+AVERAGED = frozenset(
+    ["ema", "swa", "average", "averaged", "averages", "averaging", "momentum", "teacher", "target"]
+)
+"""Words in the names of weights that accompany a network's own: a moving average, or another
+network.
+"""
 
 
 class WeightSet(NamedTuple):
@@ -186,11 +208,7 @@ def _dictionaries(content: Any) -> list[tuple[str, dict[str, Tensor]]]:
             tensors = {k: v.detach() for k, v in entries if _is_tensor(v)}
             # a metric kept as a tensor of one number is not a set of weights
             found.append((name, tensors if any(t.ndim for t in tensors.values()) else {}))
-            below += [
-                (f"{name}.{key}" if name else key, v)
-                for key, v in entries
-                if not NOT_WEIGHTS.search(key)
-            ]
+            below += [(f"{name}.{key}" if name else key, v) for key, v in entries]
         level = below
     return found
 
@@ -199,11 +217,24 @@ def _is_tensor(value: Any) -> bool:
     return type(value) in (Tensor, torch.nn.Parameter)
 
 
-def _likelihood(name: str) -> tuple[bool, int]:
+def _likelihood(name: str) -> tuple[int, int]:
     """Sorts the sets: a network's own weights first, by the usual names of their keys."""
     last = name.rpartition(".")[2]
     usual = KEYS.index(last) if last in KEYS else len(KEYS)
-    return bool(AVERAGED.search(name)), usual
+    return rank(name), usual
+
+
+def rank(name: str) -> int:
+    """0 for a network's own weights, by their name; 1 for those that accompany them; 2 for the
+    training process.
+    """
+    found = words(name)
+    return 2 if found & TRAINING else 1 if found & AVERAGED else 0
+
+
+def words(name: str) -> set[str]:
+    """The words of a name, in lower case: "model_EMA.netG" → model, ema, net, g."""
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
 def _no_weights(path: Path, content: Any) -> CheckpointError:

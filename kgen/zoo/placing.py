@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from kgen.zoo.checkpoints import AVERAGED, WeightSet
+from kgen.zoo import checkpoints
+from kgen.zoo.checkpoints import WeightSet
 
 COUNTER = "num_batches_tracked"
 """BatchNorm's counter of training steps: older files lack it, and a frozen network does not need
@@ -65,8 +66,8 @@ def placements(sets: Sequence[WeightSet], expected: dict[str, Tensor]) -> list[P
     found = []
     for order, (keys, tensors, folded) in enumerate(sets):
         for prefix, score in _prefixes(tensors, wanted).items():
-            averaged = bool(AVERAGED.search(f"{keys}.{prefix}"))
-            found.append((-score, averaged, order, prefix, tensors, folded))
+            rank = checkpoints.rank(f"{keys}.{prefix}")
+            found.append((-score, rank, order, prefix, tensors, folded))
     found.sort(key=lambda entry: entry[:4])
     best = [entry for entry in found if -entry[0] >= ALIKE * -found[0][0]]
     times = Counter(order for _, _, order, *_ in best)

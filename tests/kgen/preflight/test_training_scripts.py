@@ -110,6 +110,12 @@ def test_an_average_alone_is_taken_and_named(tmp_path):
     assert report.ok and has_weights(report, OWN) and "state_dict_ema" in rows["weights"].finding
 
 
+@pytest.mark.parametrize("key", ["optimized_model", "semantic_model"])
+def test_a_networks_own_weights_come_first_whatever_their_name_contains(tmp_path, key):
+    report, _ = check({"ema": OTHER, key: OWN}, tmp_path / "w.pt")
+    assert report.ok and has_weights(report, OWN) and report.weights == (key, "ema")
+
+
 def test_an_average_that_diverged_does_not_spoil_the_weights(tmp_path):
     bad = {name: t * float("nan") if t.is_floating_point() else t for name, t in OWN.items()}
     assert check({"model": OWN, "ema": bad}, tmp_path / "w.pt")[0].ok

@@ -92,9 +92,35 @@ def test_weights_are_found_where_training_scripts_put_them(tmp_path, keys):
     torch.save(
         {**weights, "optimizer": state, "scheduler": {"x": torch.ones(2)}}, tmp_path / "w.pt"
     )
-    (found,) = open_checkpoint(tmp_path / "w.pt").sets
-    assert found.name == keys
+    found, *others = open_checkpoint(tmp_path / "w.pt").sets
+    assert found.name == keys and [s.name for s in others] == ["scheduler"]
     same(found.tensors)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "optimized_model",
+        "semantic_model",
+        "random_init",
+        "schedule_free",
+        "precisionEMA",
+        "optimizer",
+    ],
+)
+def test_weights_are_found_whatever_their_name_contains(tmp_path, key):
+    torch.save({"epoch": 3, key: STATE}, tmp_path / "w.pt")
+    (found,) = open_checkpoint(tmp_path / "w.pt").sets
+    assert found.name == key
+    same(found.tensors)
+
+
+def test_names_are_ranked_by_whole_words(tmp_path):
+    own = {"semantic_model": STATE, "retargeted": STATE}
+    others = {"optimizerG": STATE, "lr_scheduler": STATE, "netEMA": STATE, "swa2": STATE}
+    torch.save(others | own, tmp_path / "w.pt")
+    names = [s.name for s in open_checkpoint(tmp_path / "w.pt").sets]
+    assert names == ["semantic_model", "retargeted", "netEMA", "swa2", "optimizerG", "lr_scheduler"]
 
 
 def test_a_networks_own_weights_come_before_their_average(tmp_path):
