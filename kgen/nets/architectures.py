@@ -215,8 +215,8 @@ def _from_libraries(
 
 
 def _meant(name: str, arguments: Mapping[str, Any]) -> str:
-    """What an unknown argument of timm's constructor probably means: the nearest of those that can
-    be given, or what sets it instead; otherwise all that can be given.
+    """What an unknown argument of timm's constructor probably means: the nearest one that can be
+    set, or what sets it instead; otherwise, all that can be set.
     """
     import timm
     import torch

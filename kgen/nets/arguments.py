@@ -57,7 +57,7 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_allowed(name: str) -> bool:
-    """Whether an argument of this name can be given."""
+    """Whether an argument with this name can be set."""
     return name not in ELSEWHERE and not RESERVED.fullmatch(name)
 
 
@@ -74,7 +74,7 @@ def _text(value: Any) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between commas that are in neither brackets nor quotes."""
+    """The text split at commas that are not in brackets or quotes."""
     parts, depth = [""], 0
     for token in re.findall(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", text, re.S):
         if token == "," and not depth:

@@ -136,7 +136,7 @@ def _import(file: Path) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look it up
     sys.path.insert(0, str(file.parent))
     try:
-        with _explained(file, "importing it"):
+        with _explained(file, "the import"):
             spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(file.parent))

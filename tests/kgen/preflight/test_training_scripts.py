@@ -200,7 +200,7 @@ def test_weights_in_parts_are_folded_as_the_layer_does(change, layer):
 )
 @pytest.mark.parametrize("outputs", [4, 6])
 def test_spectral_norm_of_a_transposed_convolution_is_along_its_second_axis(change, outputs):
-    """With as many inputs as outputs, the lengths of the vectors do not say which axis it is."""
+    """With as many inputs as outputs, the lengths of the vectors do not show which axis it is."""
     torch.manual_seed(0)
     network = nn.Sequential(change(nn.ConvTranspose2d(4, outputs, 3)))
     images = torch.rand(2, 4, 8, 8)
