@@ -74,11 +74,12 @@ def check_variables() -> None:
 
 
 def _error(name: str, value: str, reason: str) -> VariableError:
+    shown = _without_password(value) if name.lower() in PROXIES else value
     return VariableError(
-        f"The environment variable {name} is {_without_password(value)!r}: {reason}. Correct it, or"
-        " unset it if this connection does not need it.",
+        f"The environment variable {name} is {shown!r}: {reason}. Correct it, or unset it if this"
+        " connection does not need it.",
         variable=name,
-        value=_without_password(value),
+        value=shown,
     )
 
 
@@ -119,4 +120,9 @@ def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]
 
 
 def _without_password(value: str) -> str:
-    return re.sub(r"[^/@]*@", "", value)
+    """A proxy's address without user and password, which may contain characters that a URL does
+    not allow there: everything up to the last @ is dropped.
+    """
+    address = value.rpartition("@")[2]
+    scheme = re.match(r"[a-z][a-z0-9+.-]*://", value, re.IGNORECASE)
+    return scheme[0] + address if scheme and address != value else address

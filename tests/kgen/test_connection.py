@@ -44,11 +44,28 @@ def test_the_wrong_variable_is_named(name, value, monkeypatch, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_password_is_never_shown(monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "sock5://me:secret@127.0.0.1:9")
-    with raises(VariableError, "invalid-variable", "sock5://127.0.0.1:9") as caught:
+@pytest.mark.parametrize("password", ["secret", "se/secret", "se#secret", "se?secret", "a@secret"])
+@pytest.mark.parametrize("scheme", ["sock5://", "http://", ""])
+def test_a_password_is_never_shown(scheme, password, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}me:{password}@127.0.0.1:port")
+    with raises(VariableError, "invalid-variable", value=f"{scheme}127.0.0.1:port") as caught:
         connection.check_variables()
-    assert "secret" not in str(caught.value.to_json())
+    told = connection.explain("https://weights.example", None)[0]
+    assert f"{scheme}127.0.0.1:port" in told
+    for text in (str(caught.value.to_json()), told):
+        assert "secret" not in text and "me:" not in text
+
+
+def test_nor_is_it_in_an_address_without_a_scheme(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http//me:se/secret@127.0.0.1:9")
+    told = connection.explain("https://weights.example", None)[0]
+    assert "127.0.0.1:9" in told and "secret" not in told
+
+
+def test_the_path_of_a_file_is_shown_whole(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/me@work/cacert.pem")
+    with raises(VariableError, "invalid-variable", value="/nonexistent/me@work/cacert.pem"):
+        connection.check_variables()
 
 
 def test_a_proxy_that_is_down_is_named_but_only_where_it_is_used(monkeypatch, tmp_path):
