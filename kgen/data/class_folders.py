@@ -98,15 +98,21 @@ class FolderReport:
             "closed": [{"folder": folder, "reason": reason} for folder, reason in self.closed],
         }
 
-    def remarks(self) -> list[tuple[str, str]]:
-        """What may come as a surprise: (a sentence, what to do about it)."""
+    def remarks(self, *, public: bool = False) -> list[tuple[str, str]]:
+        """What may come as a surprise: (a sentence, what to do about it).
+
+        `public`: for the journal of a run, which its viewers read and which is passed on. Paths and
+        the names of folders that are no class can be private, so they are left out.
+        """
         found = []
         if self.split and Path(self.split).name.lower() in TRAIN:
+            source, split = self.source, self.split
+            if public:
+                source, split = "The folder of real images", Path(self.split).name
             found.append(
                 (
-                    f"{self.source} has no test or val folder with classes, so the images in"
-                    f" {self.split} are used. If the teacher was trained on them, its accuracy on"
-                    " them means little.",
+                    f"{source} has no test or val folder with classes, so the images in {split} are"
+                    " used. If the teacher was trained on them, its accuracy on them means little.",
                     "Provide images that it was not trained on.",
                 )
             )
@@ -123,13 +129,19 @@ class FolderReport:
         strangers = [row for row in self.ignored if row.images and row.reason != NOT_SELECTED]
         if strangers:
             n = sum(row.images for row in strangers)
+            text = (
+                f"{_plural(n, 'real image')} in {_plural(len(strangers), 'folder')}"
+                f" {'is' if n == 1 else 'are'} not used"
+            )
+            reasons = _some([f"{row.folder} ({row.reason})" for row in strangers])
+            remedy = "Name the subfolders after the classes"
             found.append(
                 (
-                    f"{_plural(n, 'real image')} in {_plural(len(strangers), 'folder')}"
-                    f" {'is' if n == 1 else 'are'} not used:"
-                    f" {_some([f'{row.folder} ({row.reason})' for row in strangers])}.",
-                    "Name the subfolders after the classes.",
+                    f"{text}.",
+                    f"{remedy}; python -m kgen data check names those that are not used.",
                 )
+                if public
+                else (f"{text}: {reasons}.", f"{remedy}.")
             )
         if self.missing:
             found.append(
@@ -147,22 +159,30 @@ class FolderReport:
                     "Save them as JPEG or PNG.",
                 )
             )
-        if self.closed:
+        if self.closed and public:
+            n = len(self.closed)
+            verb = "is" if n == 1 else "are"
+            found.append((f"{_plural(n, 'folder')} cannot be opened and {verb} left out.", ""))
+        elif self.closed:
             places = [f"{folder} ({reason})" for folder, reason in self.closed]
             found.append(
                 (f"Folders and links that cannot be opened are left out: {_some(places)}.", "")
             )
         if self.unreadable:
-            found.append(unreadable_remark(self.unreadable, self.source))
+            found.append(unreadable_remark(self.unreadable, None if public else self.source))
         return found
 
 
-def unreadable_remark(unreadable: dict[str, str], source: str = "") -> tuple[str, str]:
-    """Names files that cannot be read, below `source`: (a sentence, what to do about it)."""
-    places = [
-        f"{file.removeprefix(source).lstrip('/' + os.sep) if source else file} ({reason})"
-        for file, reason in unreadable.items()
-    ]
+def unreadable_remark(unreadable: dict[str, str], source: str | None = None) -> tuple[str, str]:
+    """Names files that cannot be read: (a sentence, what to do about it).
+
+    With `source`, by their path below it; otherwise by their own names, without folders.
+    """
+
+    def shown(file: str) -> str:
+        return file.removeprefix(source).lstrip("/" + os.sep) if source else Path(file).name
+
+    places = [f"{shown(file)} ({reason})" for file, reason in unreadable.items()]
     verb = "is" if len(places) == 1 else "are"
     return (
         f"{_plural(len(places), 'real image')} cannot be read and {verb} left out:"

@@ -314,8 +314,9 @@ def image_folder(
         del files[i], labels[i]
     report.recount(names[label] for label in labels)
     if not files:
+        unreadable, _ = class_folders.unreadable_remark(report.unreadable, report.source)
         raise DataError(
-            f"{class_folders.unreadable_remark(report.unreadable)[0]} No image is left in {path}.",
+            f"{unreadable} No image is left in {path}.",
             code="no-images",
             file=str(path),
         )

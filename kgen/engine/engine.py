@@ -459,7 +459,7 @@ class Distillation:
         self._named_unreadable.update(new)
         if not new:
             return []
-        text, remedy = unreadable_remark(new, real.report.source if real and real.report else "")
+        text, remedy = unreadable_remark(new)
         return [self._event(events.Warned, text=text, remedy=remedy)]
 
     def _report(self, activity: str) -> Progress:

@@ -532,7 +532,10 @@ class Setting:
     def _data_warnings(self, real: data.RealImages) -> list[tuple[str, str]]:
         """What was left out of the real images, and what is missing."""
         if real.report:
-            return [(text, remedy or "No action needed.") for text, remedy in real.report.remarks()]
+            return [
+                (text, remedy or "No action needed.")
+                for text, remedy in real.report.remarks(public=True)
+            ]
         warnings = [unreadable_remark(real.unreadable)] if real.unreadable else []
         missing = len(set(self.selected).difference(np.unique(real.labels).tolist()))
         if missing:

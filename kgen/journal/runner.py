@@ -254,7 +254,7 @@ class Runner:
             except OSError as error:
                 if error.errno not in DISK_FULL_ERRORS:
                     raise DiskError(
-                        f"The run folder {self.journal.path} cannot be written:"
+                        f"The folder of the run {self.journal.path.name} cannot be written:"
                         f" {error.strerror or error}. Everything up to the last checkpoint is safe;"
                         " fix the disk, then resume.",
                         code="unwritable",
@@ -262,14 +262,14 @@ class Runner:
                     ) from None
                 if not reported:
                     self.on_message(
-                        "The disk is full, so the run is waiting. Free some space for"
-                        f" {self.journal.path} and it will continue; nothing is lost."
+                        "The disk is full, so the run is waiting. Free some space on it, and the"
+                        " run will continue; nothing is lost."
                     )
                     reported = True
                 if self.distillation.gate.state == "stopping" or self.controls.stop_pending():
                     raise DiskError(
-                        f"Stopped while the disk was full; resume {self.journal.path} once there is"
-                        " free space.",
+                        f"Stopped while the disk was full; resume the run {self.journal.path.name}"
+                        " once there is free space.",
                         code="disk-full",
                     ) from None
                 time.sleep(1)

@@ -230,6 +230,26 @@ def test_the_verb_agrees_with_the_number(tmp_path, n, verb):
     assert f" in 1 folder {verb} not used" in said
 
 
+def test_what_a_run_says_names_no_path_and_no_folder_that_is_no_class(tmp_path):
+    """Viewers read it, and it is passed on with the run."""
+    put(
+        tmp_path,
+        "Mueller/train/cat/1.png",
+        "Mueller/train/cat/Schmidt/2.png",
+        "Mueller/train/Meier_Anna/1.png",
+    )
+    _, report = found(tmp_path)
+    report.unreadable[str(tmp_path / "Mueller" / "train" / "cat" / "Schmidt" / "2.png")] = "empty"
+    report.closed = (("Weber", "Permission denied"),)
+    own = " ".join(text for text, _ in report.remarks())
+    public = " ".join(text for text, _ in report.remarks(public=True))
+    for private in (str(tmp_path), "Mueller", "Schmidt", "Meier_Anna", "Weber"):
+        assert private in own and private not in public
+    assert len(report.remarks()) == len(report.remarks(public=True)) == 5
+    for fact in ("images in train", "1 real image in 1 folder is not", "2.png (empty)"):
+        assert fact in public
+
+
 def test_two_folders_of_one_class_are_refused(tmp_path):
     put(tmp_path, "guinea_pig/1.png", "Guinea-Pig/1.png")
     with raises(DataError, "duplicate-class", "guinea_pig", "Guinea-Pig"):

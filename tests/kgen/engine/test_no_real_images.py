@@ -111,7 +111,8 @@ def test_a_run_is_tested_on_the_folder(folder):
     )
     assert last.student.per_class[0] is None and last.student.per_class[1] is not None
     said = " ".join(e.text for e in events if e.kind == "warning")
-    assert "Spaceship" in said and "8 of 10 selected classes" in said
+    assert "8 of 10 selected classes" in said and "1 real image in 1 folder is not used" in said
+    assert "Spaceship" not in said and str(folder) not in said  # viewers read it
 
 
 @pytest.mark.parametrize(
