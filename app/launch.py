@@ -25,7 +25,7 @@ NETWORK = re.compile(
     r"|forwarded_allow_ips",
     re.IGNORECASE,
 )
-"""The shell's network variables: a misspelled proxy or a missing certificate file must not keep the
+"""The environment's network variables: a misspelled proxy or a missing certificate file must not keep the
 app from starting.
 """
 

@@ -122,7 +122,7 @@ class FolderReport:
                     f"The class folders contain folders named {_some(self.mixed)}, and all of their"
                     " images are used. If the teacher was trained on some of them, its accuracy on"
                     " them means little.",
-                    "Put the folder of the split above those of the classes, as in test/CLASS.",
+                    "Put the class folders inside the split's folder, as in test/CLASS.",
                 )
             )
         # the user asked to leave out classes that are not selected
@@ -350,10 +350,10 @@ class _Labels:
 def _root(
     listing: Listing, labels: _Labels, root: tuple[str, ...] = (), depth: int = MAX_WRAPPERS
 ) -> tuple[tuple[str, ...], bool]:
-    """The folder whose subfolders are the classes, which is `root` or below it, and True.
+    """(the folder whose subfolders are the classes, `root` or one below it; True).
 
-    If there is none, where it was expected, and False. A split without classes is passed over: the
-    test images of many data sets have no labels.
+    If there is none: (where it was expected, False). A split without classes is skipped: the test
+    images of many data sets have no labels.
     """
     subfolders = listing.subfolders(root)
     splits = {normalize_name(name): name for name in reversed(subfolders)}
