@@ -25,8 +25,8 @@ NETWORK = re.compile(
     r"|forwarded_allow_ips",
     re.IGNORECASE,
 )
-"""The environment's network variables: a misspelled proxy or a missing certificate file must not keep the
-app from starting.
+"""The environment's network variables: a misspelled proxy or a missing certificate file must not
+keep the app from starting.
 """
 
 
