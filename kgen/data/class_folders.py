@@ -101,8 +101,9 @@ class FolderReport:
     def remarks(self, *, public: bool = False) -> list[tuple[str, str]]:
         """What may come as a surprise: (a sentence, what to do about it).
 
-        `public`: for the journal of a run, which its viewers read and which is passed on. Paths and
-        the names of folders that are no class can be private, so they are left out.
+        `public`: for the journal of a run, which its viewers can read and which is part of its
+        bundle. Paths and the names of folders that are not classes may be private, so they are left
+        out.
         """
         found = []
         if self.split and Path(self.split).name.lower() in TRAIN:

@@ -316,7 +316,7 @@ def image_folder(
     if not files:
         unreadable, _ = class_folders.unreadable_remark(report.unreadable, report.source)
         raise DataError(
-            f"{unreadable} No image is left in {path}.",
+            f"{unreadable} No images are left in {path}.",
             code="no-images",
             file=str(path),
         )

@@ -253,13 +253,13 @@ def _drive_warnings(path: Path, lock: FolderLock) -> Iterator[tuple[str, str]]:
     """What the drive of a run folder lacks, and what to do about it."""
     if not lock.supported:
         yield (
-            "The drive of this run has no file locks, so nothing keeps a second process from"
+            "The drive with this run has no file locks, so nothing keeps a second process from"
             " writing to it.",
             "Resume, rename, or delete this run from only one place at a time.",
         )
     if not sync_folder(path):
         yield (
-            "The drive of this run does not confirm that data is written, so a power failure may"
+            "The drive with this run does not confirm that data is written, so a power failure may"
             " lose more than what came after the last checkpoint.",
             "Keep runs that matter on a local disk.",
         )

@@ -810,7 +810,7 @@ def test_a_drive_without_locks_and_fsync_is_told_of_once(quick, tmp_path, monkey
     runner = new(quick, tmp_path / "run", on_event=seen.append)
     assert go(runner).reason == "done"
     told = warnings(tmp_path / "run")
-    assert sum("drive of this run" in text for text in told) == 2
+    assert sum("drive with this run" in text for text in told) == 2
     assert not any(str(tmp_path) in text for text in told)  # viewers read them
     assert seen[0].kind == "run_started" and seen[1].kind == "warning"
     assert not reading.being_written(tmp_path / "run")
