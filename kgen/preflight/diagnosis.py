@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kgen.nets import architectures
-from kgen.preflight.matching import Fit, format_shape
+from kgen.preflight.matching import Fit, Head, format_shape, other_head
 from kgen.preflight.nearest import nearest
 from kgen.zoo.zoo import ZooError
 
@@ -20,6 +20,9 @@ MAX_LISTED = 5
 """How many tensors of each kind are listed by name."""
 MAX_TRIED, MAX_SECONDS = 6, 15.0
 """How many architectures are built to see whether one fits, and how long that may take."""
+
+
+OWN_NETWORK = "define the network in a Python file and name it with --arch FILE.py:NAME"
 
 
 class Diagnosis(NamedTuple):
@@ -53,12 +56,27 @@ def diagnose(
         return Diagnosis(
             f"{stem}: {listed}",
             f"No known network is {name} with such a first convolution; use one with -cifar in its"
-            " name, or define the network in Python.",
+            f" name, or {OWN_NETWORK}.",
         )
     return Diagnosis(
         listed,
         f"This is not a {name}, or its layers have different names; choose the architecture that it"
         f" was trained with.{_similar(fit, name)}",
+    )
+
+
+def diagnose_head(head: Head, name: str, classifier: str) -> Diagnosis:
+    """Explain why a file in which all of the network's tensors fit may not be that network's."""
+    finding = (
+        f"the file's network goes on after {name}: {head.weight} takes its outputs"
+        if head.follows
+        else f"a second classifier besides {classifier}: {head.weight}"
+    )
+    start = f"{head.part}."
+    return Diagnosis(
+        finding,
+        f"If {head.part} gives the classes, {OWN_NETWORK}. If not, save the weights without it:"
+        f" d = {{k: v for k, v in d.items() if not k.startswith({start!r})}}.",
     )
 
 
@@ -83,13 +101,17 @@ def fitting(
         if time.monotonic() > until or len(by_name) == 2:
             break
         try:
-            if fit(name, False).complete:
+            if _fits(fit(name, False)):
                 by_name.append(f"--arch {name}")
-            elif ordered and not by_order and fit(name, True).complete:
+            elif ordered and not by_order and _fits(fit(name, True)):
                 by_order.append(f"--arch {name} --by-order")
         except (ZooError, MemoryError, RuntimeError, TypeError, ValueError):  # a library's reasons
             continue
     return " or ".join(by_name or by_order) or None
+
+
+def _fits(fit: Fit) -> bool:
+    return fit.complete and not other_head(fit)
 
 
 def _variants(name: str) -> list[str]:
@@ -145,11 +167,10 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
         return None
     if not all(_name(entry).startswith(f"{layer}.") for entry in fit.missing):
         return None
-    beside = {n: t for n, t in fit.placement.beside.items() if t.ndim}
     inside = {n: t for n, t in fit.placement.tensors.items() if n.startswith(f"{layer}.")}
     if any(not _name(entry).startswith(f"{layer}.") for entry in fit.unexpected):
         return None
-    others = inside or {n: t for n, t in beside.items() if t.ndim == 2}
+    others = inside or {n: t for n, t in fit.placement.unused.items() if t.ndim == 2}
     if not others:
         return Diagnosis(
             f"no classifier: the file has all of {name} except its last layer, {layer}; {listed}",
@@ -165,12 +186,12 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
         advice = (
             f"If {new.rstrip('.')} directly follows the pooling, rename it:"
             f" d = {{k.replace({new!r}, {fit.placement.prefix + old!r}): v for k, v in d.items()}}."
-            " Otherwise, define the network in Python."
+            f" Otherwise, {OWN_NETWORK}."
         )
     else:
         advice = (
-            f"Everything before it is a {name}. Define the network as it was trained, with that"
-            " head, in Python."
+            f"Everything before it is a {name}. To use it as it was trained, with that head,"
+            f" {OWN_NETWORK}."
         )
     return Diagnosis(
         f"a different head from {name}'s single layer {layer}: {layers}, {parts}; {listed}", advice
@@ -182,6 +203,6 @@ def _name(entry: str) -> str:
 
 
 def _similar(fit: Fit, name: str) -> str:
-    tensors = fit.placement.tensors | fit.placement.beside
+    tensors = fit.placement.tensors | fit.placement.unused
     similar = [n for n in nearest(tensors.values()) if n != name][:3]
     return f" Most similar by shape: {', '.join(similar)}." if similar else ""

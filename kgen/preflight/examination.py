@@ -261,7 +261,7 @@ class Examination:
     def _other_architecture(self, tried: str) -> str | None:
         """The option that names an architecture that the tensors fit instead."""
         tensors = (
-            (self.fit.placement.tensors | self.fit.placement.beside)
+            (self.fit.placement.tensors | self.fit.placement.unused)
             if self.fit
             else self.checkpoint.tensors
         )
@@ -284,18 +284,18 @@ class Examination:
         if place.renamed:
             renamed = ", ".join(f"{old!r} is {new!r}" for old, new in place.renamed.items())
             findings.append(f"other names for the same layers: {renamed}")
-        strange = matching.strange_company(fit)
-        if fit.complete and (ignored := matching.company(fit)):
+        suspicious = matching.suspicious(fit)
+        if fit.complete and (ignored := matching.unused(fit)):
             count = f"{len(ignored)} tensor{'s' * (len(ignored) > 1)}"
             findings.append(f"ignored {count}: {_some(ignored)}")
-            if strange:
+            if suspicious:
                 advice.append(
-                    f"If the network uses {_some(strange)}, its architecture is a different one."
+                    f"If the network uses {_some(suspicious)}, its architecture is a different one."
                 )
         if self.request.by_order:
             findings = findings[:1]
         if findings or advice:
-            status: Status = "warn" if fit.complete and strange else "ok"
+            status: Status = "warn" if fit.complete and suspicious else "ok"
             self.report_row(
                 "weights", status, "; ".join(findings) or "the whole file", " ".join(advice)
             )
@@ -309,13 +309,8 @@ class Examination:
                 checkpoints.check_numbers(Path(self.request.path), fit.placement.tensors)
             except ZooError as error:
                 self.fail("tensors", str(error))
-        if fit.complete and self.request.by_order:
-            caution = (
-                "Names were not checked: make sure that its images are recognizable and that its"
-                " accuracy is as published."
-            )
-            return self.report_row("tensors", "warn", "matched by order; all shapes match", caution)
-        if fit.complete and matching.strange_company(fit):
+        head = matching.other_head(fit) if fit.complete else None
+        if head or (fit.complete and not self.request.by_order and matching.suspicious(fit)):
             other = self._other_architecture(name)
             if other and "--by-order" not in other:
                 self.fail(
@@ -323,6 +318,14 @@ class Examination:
                     f"all of {name}'s are present, but not all of the file's are used",
                     f"This is not a {name}: all of its tensors fit {other}.",
                 )
+        if head:
+            self.fail("tensors", *diagnosis.diagnose_head(head, name, fit.classifier))
+        if fit.complete and self.request.by_order:
+            caution = (
+                "Names were not checked: make sure that its images are recognizable and that its"
+                " accuracy is as published."
+            )
+            return self.report_row("tensors", "warn", "matched by order; all shapes match", caution)
         if fit.complete:
             return self.report_row("tensors", "ok", "all present, by name and shape")
 

@@ -6,6 +6,7 @@ Reports what fits and what does not; `kgen.preflight.examination` draws the conc
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -48,6 +49,8 @@ class Fit(NamedTuple):
     """Names of all sets of weights in the file that could be taken, best first."""
     classifier: str
     """Name of the weight of the network's last layer; empty if unknown."""
+    chosen_otherwise: frozenset[str]
+    """Names of the tensors of other choices that are stored next to the network's."""
 
     @property
     def complete(self) -> bool:
@@ -153,6 +156,9 @@ def fit(
         placement,
         tuple(p.name for p in placed),
         _classifier(network),
+        frozenset().union(
+            *(placement.unused.keys() - p.unused.keys() for p in placed if p.keys == placement.keys)
+        ),
     )
     if result.complete:
         network.load_state_dict(loadable, strict=False)
@@ -178,15 +184,15 @@ class NormalizeLayer(NamedTuple):
 
 def normalize_layer(fit: Fit) -> NormalizeLayer | None:
     """The Normalize layer stored with the network, if there is one with a value per channel."""
-    beside = fit.placement.beside
-    for name, mean in beside.items():
+    others = fit.placement.unused
+    for name, mean in others.items():
         if not (match := NORMALIZE.fullmatch(name)):
             continue
         start = name.removesuffix(match[1])
-        other = next((start + s for s in ("std", "sigma") if start + s in beside), "")
+        other = next((start + s for s in ("std", "sigma") if start + s in others), "")
         if not other or mean.numel() not in (1, fit.channels):
             continue
-        values = [beside[n].flatten().double().tolist() for n in (name, other)]
+        values = [others[n].flatten().double().tolist() for n in (name, other)]
         if len(values[0]) != len(values[1]):
             continue
         if max(values[0]) > 2 or max(values[1]) > 2:  # of pixels up to 255
@@ -198,26 +204,86 @@ def normalize_layer(fit: Fit) -> NormalizeLayer | None:
     return None
 
 
-def company(fit: Fit) -> list[str]:
+def unused(fit: Fit) -> list[str]:
     """The tensors stored with the network that it does not use."""
     return [
         f"{name} ({format_shape(t)})"
-        for name, t in fit.placement.beside.items()
+        for name, t in fit.placement.unused.items()
         if not name.endswith(COUNTER)
     ]
 
 
-def strange_company(fit: Fit) -> list[str]:
-    """Tensors stored with the network, under its own prefix, that another network could use."""
+def suspicious(fit: Fit) -> list[str]:
+    """Unused tensors that another network could use: those under the network's own prefix, and
+    those of heads.
+    """
     layer = normalize_layer(fit)
+    heads = tuple(f"{head.part}." for head in _heads(fit))
     return [
         name
-        for name in fit.placement.beside
-        if name.startswith(fit.placement.prefix)
+        for name in fit.placement.unused
+        if (name.startswith(fit.placement.prefix) or name.startswith(heads))
         and name.rpartition(".")[2] not in (COUNTER, *placing.PROFILER)
         and not checkpoints.words(name) & MEASURES
         and not (layer and name in layer.names)
     ]
+
+
+class Head(NamedTuple):
+    """Unused layers whose input has the width of the network's outputs or features."""
+
+    part: str
+    """What their names start with."""
+    weight: str
+    """Name and shape of the weight with that input."""
+    follows: bool
+    """Whether its input is the network's outputs rather than its features."""
+    classifies: bool
+    """Whether it has as many outputs as the network."""
+
+
+def other_head(fit: Fit) -> Head | None:
+    """Unused layers that follow the network, or a second classifier: its outputs may not be the
+    logits.
+    """
+    return next((head for head in _heads(fit) if head.follows or head.classifies), None)
+
+
+def _heads(fit: Fit) -> list[Head]:
+    """The parts of the file without convolutions that could take the network's outputs or features.
+
+    A part that has convolutions is another network.
+    """
+    classifier = fit.network.state_dict().get(fit.classifier)
+    features = 0 if classifier is None else classifier.shape[1]
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, t in fit.placement.unused.items():
+        if name not in fit.chosen_otherwise:
+            parts.setdefault(_part(name, fit.placement.prefix), {})[name] = t
+    found = []
+    for part, tensors in parts.items():
+        weights = {n: t for n, t in tensors.items() if t.ndim == 2 and n.endswith(".weight")}
+        if any(t.ndim > 2 for t in tensors.values()) or checkpoints.words(part) & MEASURES:
+            continue
+        inner = {t.shape[0] for t in weights.values()}
+        inputs = {n: t.shape[1] for n, t in weights.items()}
+        # the first layer, unless all have an input as wide as another's output
+        first = {n: width for n, width in inputs.items() if width not in inner} or inputs
+        for width in (features, fit.outputs):
+            if name := next((n for n, w in first.items() if w == width), ""):
+                text = f"{name} ({format_shape(weights[name])})"
+                found.append(Head(part, text, width == fit.outputs, fit.outputs in inner))
+                break
+    return found
+
+
+def _part(name: str, prefix: str) -> str:
+    """The name up to where it differs from the prefix: "model.head.weight" beside
+    "model.backbone." → "model.head".
+    """
+    pairs = zip(name.split("."), prefix.split("."))
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return ".".join(name.split(".")[: common + 1])
 
 
 def _classifier(network: Network) -> str:

@@ -354,7 +354,7 @@ def _placed(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     from kgen.zoo.checkpoints import WeightSet
 
     place = placing.placements([WeightSet("", found)], network.state_dict())[0]
-    return place.tensors | place.beside
+    return place.tensors | place.unused
 
 
 def _complete(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ class Placement(NamedTuple):
     prefix: str
     tensors: dict[str, Tensor]
     """The tensors under the prefix, by the network's names as far as they match."""
-    beside: dict[str, Tensor]
+    unused: dict[str, Tensor]
     """All other tensors of this set, by their full names."""
     renamed: dict[str, str]
     """Parts of names in the file → the network's, such as "shortcut" → "downsample"."""
@@ -145,7 +145,7 @@ def _placement(
     wrapper: str,
 ) -> Placement:
     inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    beside = {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+    unused = {n: t for n, t in tensors.items() if not n.startswith(prefix)}
     in_order = tuple(
         t for n, t in inside.items() if n.rpartition(".")[2] not in (COUNTER, *PROFILER)
     )
@@ -156,14 +156,15 @@ def _placement(
         if name not in wanted and (
             name.rpartition(".")[2] in PROFILER or name.partition(".")[0] not in top
         ):
-            beside[prefix + name] = inside.pop(name)
+            unused[prefix + name] = inside.pop(name)
     inside = {wrapper + name: t for name, t in inside.items()}
-    return Placement(label, keys, prefix, inside, beside, renamed, folded, in_order)
+    return Placement(label, keys, prefix, inside, unused, renamed, folded, in_order)
 
 
 def _renaming(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, str]:
-    """The only renaming of parts of names (`shortcut` → `downsample`) after which all names and
-    nearly all shapes are the network's; empty if there is none, or more than one.
+    """The only renaming of parts of names (`shortcut` → `downsample`) after which all names are the
+    network's, with as many axes each; empty if there is none, or more than one. Shapes may differ,
+    so that a mismatch is reported under the network's names.
     """
     names = {n for n in found if n.rpartition(".")[2] not in (COUNTER, *PROFILER)}
     there = {n for n in wanted if not n.endswith(COUNTER)}

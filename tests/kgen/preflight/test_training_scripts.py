@@ -272,6 +272,62 @@ def test_layers_with_other_names_are_recognized(tmp_path):
     assert set(place.tensors) == set(network.state_dict())
 
 
+class Wrapped(nn.Module):
+    """A backbone with its own classifier, and more layers after it."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.backbone, self.head = trained(), head
+
+    def forward(self, images):
+        return self.head(self.backbone(images))
+
+
+HEADS = {
+    "a layer": nn.Linear(3, 3),
+    "hidden layers": nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 3)),
+    "BatchNorm first": nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 2)),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.net."])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_network_that_goes_on_after_the_backbone_is_not_the_backbone(tmp_path, head, prefix):
+    saved = under(prefix, Wrapped(HEADS[head]).state_dict())
+    report, rows = check({"state_dict": saved}, tmp_path / "w.pt")
+    assert not report.ok and rows["tensors"].status == "fail"
+    assert f"{prefix}head." in rows["tensors"].finding
+    assert "--arch FILE.py:NAME" in rows["tensors"].advice
+    line = rows["tensors"].advice.partition("without it: ")[2].rstrip(".")
+    scope = {"d": saved}
+    exec(line, scope)  # as the advice says, if the head is not part of the network
+    report, _ = check(scope["d"], tmp_path / "w.pt")
+    assert report.ok and has_weights(report, OWN)
+
+
+def test_of_two_classifiers_neither_is_chosen(tmp_path):
+    second = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3)).state_dict()
+    report, rows = check(under("backbone.") | under("head.", second), tmp_path / "w.pt")
+    assert not report.ok and "head.0.weight (16 × 32)" in rows["tensors"].finding
+
+
+@pytest.mark.parametrize(
+    ("others", "status"),
+    [
+        ({"projector.0.weight": (8, 32), "projector.2.weight": (4, 8)}, "warn"),
+        ({"projector.0.weight": (3, 32), "projector.2.weight": (4, 3)}, "fail"),
+        ({"projector.0.weight": (8, 64), "projector.2.weight": (3, 8)}, "ok"),
+        ({"arcface_loss.weight": (3, 32), "queue": (3, 3), "centers": (3, 32)}, "ok"),
+        ({"teacher.conv.weight": (32, 3, 3, 3), "teacher.fc.weight": (3, 32)}, "ok"),
+    ],
+)
+def test_what_else_is_stored_beside_a_backbone(tmp_path, others, status):
+    content = under("backbone.") | {name: torch.ones(shape) for name, shape in others.items()}
+    report, rows = check(content, tmp_path / "w.pt")
+    assert report.ok == (status != "fail")
+    assert rows["weights"].status == ("warn" if status == "fail" else status)
+
+
 def without_head(state):
     return {name: t for name, t in state.items() if not name.startswith(f"{HEAD}.")}
 
