@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
@@ -26,9 +25,13 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 HOST_PATTERN = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 )
-"""Format of --allow-host: a name or an address, with or without a port."""
+"""Format of --allow-host, Host, and the host of an Origin: a name or an address, with or without a
+port.
+"""
 ORIGIN_PATTERN = re.compile(r"https?://[A-Za-z0-9.*\[\]:-]+")
 """Format of --allow-frame."""
+PORT_PATTERN = re.compile(r"[0-9]{1,5}", re.ASCII)
+DEFAULT_PORTS = {"http": 80, "https": 443}
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Gradio's /file=, /file/ and /proxy= fetch any URL; only plain paths refer to its own files
 REMOTE_FILE = re.compile(r"/proxy=|/file[=/][\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)", re.IGNORECASE)
@@ -79,7 +82,8 @@ class Guard:
     ):
         self.app = app
         self.access = access or AccessControl()
-        self.allowed_hosts = {_hostname(h) for h in hosts}
+        self.addresses = {_address(h) for h in hosts}
+        self.allowed_hosts = {name for name, _ in self.addresses}
         for origin in frames:
             if not ORIGIN_PATTERN.fullmatch(origin):
                 raise ServeError(
@@ -141,7 +145,7 @@ class Guard:
             return Forbidden(
                 "This request came from another site, so it was rejected.", code="other-site"
             )
-        if is_write and not self._same_origin(headers.get("origin"), host, scope.get("server")):
+        if is_write and not self._same_origin(headers, host, scope.get("server")):
             return _other_site(headers.get("origin", ""))
         return (
             Forbidden(PRESENTER_ONLY)
@@ -150,34 +154,42 @@ class Guard:
         )
 
     def _same_origin(
-        self, origin: str | None, host: str, server: tuple[str, int | None] | None
+        self, headers: Headers, host: str, server: tuple[str, int | None] | None
     ) -> bool:
         """Does the request come from our own page? Programs send no Origin.
 
-        Behind a proxy, the page has one of the named hosts, and the proxy may have rewritten its
-        Origin to the address that the app listens on. That is not another site: browsers mark
-        requests from pages on another port as "same-site" or "cross-site".
+        Behind a proxy, the page has one of the named hosts, and the proxy may have rewritten Host,
+        or Origin to the address that the app listens on. Another port of the same host can be
+        another site. Browsers tell the two apart with Sec-Fetch-Site, but send it only over HTTPS
+        and to localhost; without it, the port counts too.
         """
+        origin = headers.get("origin")
         if origin is None:
             return True
-        parsed = urlsplit(origin)
-        if parsed.scheme not in ("http", "https"):
+        page = _origin(origin)
+        if page is None:
             return False
-        name = _hostname(parsed.netloc)
-        return (
-            parsed.netloc.lower() == host.lower()
-            or name in self.allowed_hosts - set(LOCAL_HOSTS)
-            or bool(
-                self.allowed_hosts and name in LOCAL_HOSTS and server and _port(parsed) == server[1]
+        name, port, default = page
+        own_name, own_port = _address(host)
+        if (name, port) == (own_name, own_port or default):
+            return True
+        if name in LOCAL_HOSTS:
+            return (name, port) in self.addresses or bool(
+                self.allowed_hosts and server and port == server[1]
             )
-        )
+        if headers.get("sec-fetch-site") == "same-origin":
+            return name in self.allowed_hosts
+        return (name, port) in {(n, p or default) for n, p in self.addresses}
 
 
-def _port(address: SplitResult) -> int | None:
-    try:
-        return address.port or {"http": 80, "https": 443}.get(address.scheme)
-    except ValueError:
+def _origin(origin: str) -> tuple[str, int, int] | None:
+    """Host, port, and the scheme's default port; None if it is no address of a website."""
+    scheme, _, netloc = origin.partition("://")
+    default = DEFAULT_PORTS.get(scheme.lower())
+    if default is None or not HOST_PATTERN.fullmatch(netloc):
         return None
+    name, port = _address(netloc)
+    return name, port or default, default
 
 
 def _rejected(path: str, rejection: Forbidden) -> Response:
@@ -204,7 +216,10 @@ def _unknown_host(host: str) -> Forbidden:
 
 def _other_site(origin: str) -> Forbidden:
     """Most likely the user's own page, behind a proxy that rewrites Host."""
-    name = _hostname(urlsplit(origin).netloc) if ORIGIN_PATTERN.fullmatch(origin) else ""
+    page = _origin(origin)
+    name, port, default = page or ("", 0, 0)
+    if port != default:
+        name = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
     return Forbidden(
         f"This page is open at {origin if name else 'an unknown address'}, but the app expects"
         " another address, so it does not accept input from this page. If that is your own proxy,"
@@ -216,8 +231,17 @@ def _other_site(origin: str) -> Forbidden:
 
 def _hostname(host: str) -> str:
     """ "[::1]:7860" → "::1"; "Localhost:7860" → "localhost"."""
-    host = host.strip().lower().rstrip(".")
+    return _address(host)[0]
+
+
+def _address(host: str) -> tuple[str, int | None]:
+    """The name, in lower case, and the port of a Host header; any other text is a name."""
+    host = host.strip().lower()
     if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, colon, port = host.rpartition(":")
-    return name.rstrip(".") if colon and port.isdigit() and ":" not in name else host
+        name, _, rest = host[1:].partition("]")
+        port = rest.removeprefix(":")
+    else:
+        name, _, port = host.rpartition(":")
+        if ":" in name or not name or not port.isdigit():
+            name, port = host, ""
+    return name.rstrip("."), int(port) if PORT_PATTERN.fullmatch(port) else None

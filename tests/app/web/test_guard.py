@@ -45,6 +45,55 @@ def test_allow_host_is_all_that_a_proxy_needs(host, origin):
     assert refused.status_code in (403, 421) and "--allow-host" in refused.text
 
 
+PLAIN = [
+    (PUBLIC, f"127.0.0.1:{PORT}", f"http://{PUBLIC}"),
+    (PUBLIC, PUBLIC, f"http://{PUBLIC}"),
+    (PUBLIC, f"{PUBLIC}:80", f"http://{PUBLIC}"),
+    (PUBLIC, PUBLIC, f"http://localhost:{PORT}"),
+    (PUBLIC, f"127.0.0.1:{PORT}", f"http://localhost:{PORT}"),
+    ("10.0.0.7", f"10.0.0.7:{PORT}", f"http://10.0.0.7:{PORT}"),
+    ("my_app", f"my_app:{PORT}", f"http://my_app:{PORT}"),
+    ("fe80::1", f"[fe80::1]:{PORT}", f"http://[fe80::1]:{PORT}"),
+    (f"{PUBLIC}:8080", f"127.0.0.1:{PORT}", f"http://{PUBLIC}:8080"),
+    ("localhost:9000", f"127.0.0.1:{PORT}", "http://localhost:9000"),
+]
+
+
+@pytest.mark.parametrize(("allowed", "host", "origin"), PLAIN)
+def test_over_plain_http_browsers_do_not_say_which_site_it_is(allowed, host, origin):
+    headers = {"Host": host, "Origin": origin}
+    assert client(allowed).post("/x", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "origin"),
+    [
+        ("10.0.0.7", f"10.0.0.7:{PORT}", "http://10.0.0.7:9000"),
+        ("10.0.0.7", f"10.0.0.7:{PORT}", "https://10.0.0.7:9000"),
+        ("fe80::1", f"[fe80::1]:{PORT}", "http://[fe80::1]:9000"),
+        (f"10.0.0.7:{PORT}", f"10.0.0.7:{PORT}", "http://10.0.0.7"),
+        (PUBLIC, f"127.0.0.1:{PORT}", f"http://{PUBLIC}:9000"),
+        (PUBLIC, PUBLIC, f"http://{PUBLIC}:{PORT}"),
+    ],
+)
+def test_over_plain_http_another_port_is_another_site(allowed, host, origin):
+    headers = {"Host": host, "Origin": origin}
+    refused = client(allowed).post("/x", headers=headers)
+    assert refused.status_code == 403 and refused.headers["x-kgen-code"] == "other-site"
+    named = origin.partition("://")[2]
+    assert f"--allow-host {named} " in refused.text  # and that helps, if it is one's own proxy
+    assert client(allowed, named).post("/x", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["kgen", "kgen:7860"])
+def test_the_name_that_a_proxy_has_for_the_app_is_allowed_too(host):
+    """Host for a named upstream of nginx, and in Compose."""
+    headers = {"Host": host, "Origin": f"https://{PUBLIC}", "Sec-Fetch-Site": "same-origin"}
+    refused = client(PUBLIC).post("/x", headers=headers)
+    assert refused.status_code == 421 and "--allow-host kgen " in refused.text
+    assert client(PUBLIC, "kgen").post("/x", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -55,6 +104,8 @@ def test_allow_host_is_all_that_a_proxy_needs(host, origin):
         {"Origin": f"http://localhost:{PORT}", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "null"},
         {"Origin": "http://localhost:x"},
+        {"Origin": "http://localhost:99999999999"},
+        {"Origin": "http://[::1"},
         {"Origin": f"file://localhost:{PORT}"},
     ],
 )
