@@ -137,7 +137,7 @@ def preflight(
         "half": half,
         "save": save,
     }
-    raise typer.Exit(progress.show_findings(inspect(parse_request(fields)), as_json))
+    raise typer.Exit(progress.show_findings(inspect(parse_request(fields), own_code=True), as_json))
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

@@ -1,8 +1,9 @@
 """A user's own network, `path/to/file.py:build`. Building it runs that file's code.
 
 Only commands that a person types may do that: no card, bundle, or page can name a file to run, and
-a process with KGEN_OWN_CODE=0 in its environment never does. The file must be the one that was
-checked, by its SHA-256.
+a process with KGEN_OWN_CODE=0 in its environment never does. The permission for a saved teacher is
+therefore kept on this machine, outside the teacher's file, and is for exactly that teacher and the
+Python files that were checked: the file and whatever it imports from its folder, by SHA-256.
 
 A network with timm's three methods is used as is. Any other classifier that ends in a Linear is
 split at its last spatial map by tracing its forward pass.
@@ -11,19 +12,24 @@ split at its last spatial map by tracing its forward pass.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import inspect
+import json
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from kgen import files
 from kgen.errors import KGenError
+from kgen.paths import home
 from kgen.specs import ZooError
 
 if TYPE_CHECKING:
@@ -45,10 +51,77 @@ def is_own(architecture: str) -> bool:
     return PATTERN.fullmatch(architecture) is not None
 
 
-def locate(architecture: str) -> dict[str, str]:
-    """{file, sha256} of a user's architecture, for the teacher's card. Raises OwnCodeError."""
-    file = Path(_split(architecture)[0]).expanduser().absolute()
-    return {"file": str(file), "sha256": _sha256(file)}
+class UserCode:
+    """The Python files that build a network, each with its SHA-256.
+
+    Args:
+        file: the one that was named; its path is absolute.
+        checksums: of this file and of every other one that it imports from its folder. None while
+            they are being checked: then each file is added when it is first run.
+    """
+
+    def __init__(self, file: Path, checksums: dict[str, str] | None = None):
+        self.file, self.complete = file, checksums is not None
+        self.checksums = {} if checksums is None else checksums
+
+    def require_unchanged(self) -> None:
+        """Raises OwnCodeError if a file is missing or has changed."""
+        for path in dict.fromkeys((str(self.file), *self.checksums)):
+            try:
+                data = Path(path).read_bytes()
+            except OSError as error:
+                raise OwnCodeError(
+                    f"This teacher's network is built by {path}, which cannot be read"
+                    f" ({error.strerror or error}); put the file back, or check the weights again"
+                    f" with --arch FOLDER/{self.file.name}:… and save them under another name.",
+                    code="no-file",
+                    file=path,
+                ) from None
+            self.require_known(path, data)
+
+    def require_known(self, path: str, data: bytes) -> None:
+        """Raises OwnCodeError if this file was not checked, or had other contents."""
+        digest = hashlib.sha256(data).hexdigest()
+        if not self.complete:
+            self.checksums.setdefault(path, digest)
+        if self.checksums.get(path) != digest:
+            raise OwnCodeError(
+                f"{path} has changed since this teacher was checked; restore it, or check the"
+                f" weights again with --arch {self.file}:… and save them under another name.",
+                code="other-code",
+                file=path,
+            )
+
+
+def locate(architecture: str) -> UserCode:
+    """Where the code of a user's architecture is. Raises OwnCodeError if there is no such file."""
+    code = UserCode(Path(_split(architecture)[0]).expanduser().absolute())
+    code.require_unchanged()
+    return code
+
+
+def permit(teacher_sha256: str, code: UserCode) -> None:
+    """Let a teacher's file, by its checksum, run this code from now on. Raises OSError."""
+    path = _permission(teacher_sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    permission = {"file": str(code.file), "checksums": code.checksums}
+    files.write_durably(path, json.dumps(permission, indent=1).encode())
+
+
+def permitted(teacher_sha256: str) -> UserCode | None:
+    """The code that a teacher's file may run; None if the user never allowed any."""
+    try:
+        found = json.loads(_permission(teacher_sha256).read_bytes())
+        code = UserCode(Path(found["file"]), dict(found["checksums"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # a relative path would mean another file in each folder that a command is started in
+    paths = (code.file, *map(Path, code.checksums))
+    return code if all(path.is_absolute() for path in paths) else None
+
+
+def _permission(teacher_sha256: str) -> Path:
+    return home() / "own-code" / f"{teacher_sha256}.json"
 
 
 def short(architecture: str) -> str:
@@ -65,7 +138,7 @@ def absolute(architecture: str) -> str:
 
 def build(
     architecture: str,
-    code: dict[str, str],
+    code: UserCode,
     *,
     channels: int,
     classes: int,
@@ -77,7 +150,7 @@ def build(
     The function is called with `arguments`, and with num_classes and in_chans if it has parameters
     of these names. Raises OwnCodeError.
     """
-    file, (_, name) = Path(code["file"]), _split(architecture)
+    file, (_, name) = code.file, _split(architecture)
     if os.environ.get(SWITCH) == "0":
         raise OwnCodeError(
             f"This teacher's network is built by {file.name}:{name}, your own Python file; only the"
@@ -85,27 +158,26 @@ def build(
             code="command-line-only",
             file=file.name,
         )
-    if _sha256(file) != code["sha256"]:
-        raise OwnCodeError(
-            f"{file} has changed since this teacher was checked; restore it, or check the weights"
-            f" again with --arch {file}:{name} and save them under another name.",
-            code="other-code",
-            file=str(file),
-        )
-    module = _import(file)
-    function = getattr(module, name, None)
-    if not callable(function):
-        defined = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise OwnCodeError(
-            f"{file} defines no function or class {name!r}; it has: {', '.join(defined[:10])}.",
-            code="unknown-function",
-            file=str(file),
-            known=defined[:10],
-        )
-    wanted = {"num_classes": classes, "in_chans": channels}
-    with _explained(file, f"{name}()"):
-        network = function(**_accepted(function, wanted), **arguments)
-    return _as_network(network, f"{file.name}:{name}", channels, side)
+    code.require_unchanged()
+    with _Imports(code) as imports, contextlib.redirect_stdout(sys.stderr):
+        with _explained(file, "the import"):
+            module = imports.load(f"kgen_own_{file.stem}", file)
+        function = getattr(module, name, None)
+        if not callable(function):
+            defined = [n for n, v in vars(module).items() if callable(v) and n[0] != "_"]
+            defined = [n for n in defined if n != "print"]
+            raise OwnCodeError(
+                f"{file} defines no function or class {name!r}; it has: {', '.join(defined[:10])}.",
+                code="unknown-function",
+                file=str(file),
+                known=defined[:10],
+            )
+        wanted = {"num_classes": classes, "in_chans": channels}
+        with _explained(file, f"{name}()"):
+            network = function(**_accepted(function, wanted), **arguments)
+    # without the imports: a forward pass that needs them must not start to fail during a run
+    with contextlib.redirect_stdout(sys.stderr):
+        return _as_network(network, f"{file.name}:{name}", channels, side)
 
 
 def _split(architecture: str) -> tuple[str, str]:
@@ -115,32 +187,86 @@ def _split(architecture: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def _sha256(file: Path) -> str:
-    try:
-        return files.sha256(file)
-    except OSError as error:
-        raise OwnCodeError(
-            f"This teacher's network is built by {file}, which cannot be read"
-            f" ({error.strerror or error}); put the file back, or check the weights again with"
-            f" --arch FOLDER/{file.name}:… and save them under another name.",
-            code="no-file",
-            file=str(file),
-        ) from None
+class _Imports(MetaPathFinder):
+    """While it is entered, files in the folder of a user's file can be imported from it.
+
+    Afterwards they are forgotten, so that a file of the same name in another folder is another
+    module.
+    """
+
+    def __init__(self, code: UserCode):
+        self.code, self.folder = code, str(code.file.parent)
+        self.names: set[str] = set()
+
+    def __enter__(self) -> _Imports:
+        sys.meta_path.insert(0, self)
+        sys.path.insert(0, self.folder)  # packages without an __init__.py look there
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+        with contextlib.suppress(ValueError):  # the user's code may have removed it
+            sys.path.remove(self.folder)
+        for name in self.names:
+            sys.modules.pop(name, None)
+
+    def load(self, name: str, file: Path) -> ModuleType:
+        """Run a file as a module."""
+        spec = importlib.util.spec_from_file_location(
+            name, file, loader=_Loader(name, str(file), self.code)
+        )
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        self.names.add(name)
+        sys.modules[name] = module  # dataclasses look it up
+        spec.loader.exec_module(module)
+        return module
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        parent = name.rpartition(".")[0]
+        if parent and parent not in self.names:
+            return None
+        spec = PathFinder.find_spec(name, path if parent else [self.folder])
+        if spec is None:
+            return None
+        self.names.add(name)
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(name, spec.loader.path, self.code)
+        elif spec.has_location and spec.origin:  # compiled
+            self.code.require_known(spec.origin, Path(spec.origin).read_bytes())
+        return spec
 
 
-def _import(file: Path) -> ModuleType:
-    """Run the file as a module; files next to it can be imported from it."""
-    spec = importlib.util.spec_from_file_location(f"kgen_own_{file.stem}", file)
-    assert spec and spec.loader  # its name ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look it up
-    sys.path.insert(0, str(file.parent))
-    try:
-        with _explained(file, "the import"):
-            spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(file.parent))
-    return module
+class _Loader(SourceFileLoader):
+    """Runs exactly the bytes that were checked, never a stale copy in __pycache__. What they print
+    goes to standard error, because standard output may be read by a program.
+    """
+
+    def __init__(self, name: str, path: str, code: UserCode):
+        super().__init__(name, path)
+        self.code = code
+
+    def get_code(self, fullname: str) -> CodeType:
+        data = self.get_data(self.path)
+        self.code.require_known(self.path, data)
+        return self.source_to_code(data, self.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["print"] = _print
+        super().exec_module(module)
+
+
+def _print(
+    *values: object,
+    sep: str | None = None,
+    end: str | None = None,
+    file: Any = None,
+    flush: bool = False,
+) -> None:
+    text = (" " if sep is None else sep).join(map(str, values))
+    (file or sys.stderr).write(text + ("\n" if end is None else end))
 
 
 @contextlib.contextmanager

@@ -102,6 +102,7 @@ class Examination:
             normalize=layer and {"mean": layer.mean, "std": layer.std},
         )
         report._network = self.teacher.network if usable else None
+        report._user_code = self.user_code if usable else None
         return report
 
     def report_row(
@@ -213,7 +214,7 @@ class Examination:
             "architecture",
             "ok",
             f"{title}, {parameters / 1e6:.2f} M parameters",
-            f"The check ran the code in {self.user_code['file']}, and so will every run."
+            f"The check ran the code in {self.user_code.file}, and so will every run."
             if self.user_code
             else "",
         )
@@ -222,7 +223,7 @@ class Examination:
 
     def resolve_architecture(self, request: PreflightRequest, known: TeacherDefaults) -> None:
         """Name and shape of the architecture; for a user's own, where its code is."""
-        self.user_code: dict[str, str] | None = None
+        self.user_code: own_code.UserCode | None = None
         if not own_code.is_own(known.architecture):
             self.architecture, self.shape = matching.resolve_shape(known.architecture, known.spec)
             return
@@ -468,7 +469,7 @@ class Examination:
             "mean": list(mean.value),
             "std": list(std.value),
             "source": source,
-        } | ({"user_code": self.user_code} if self.user_code else {})
+        }
         rows, self.sides = capabilities.maps(
             self.teacher, map_kind, self.request.resolutions, smallest
         )

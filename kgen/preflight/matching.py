@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from kgen.nets.network import Network
+from kgen.nets.own_code import UserCode
 from kgen.zoo import checkpoints, placing, zoo
 from kgen.zoo.checkpoints import WeightSet
 from kgen.zoo.placing import COUNTER, Placement
@@ -100,7 +101,7 @@ def fit(
     side: int,
     by_order: bool = False,
     weights: str | None = None,
-    user_code: dict[str, str] | None = None,
+    user_code: UserCode | None = None,
 ) -> Fit:
     """Build the network with the outputs and channels of the file's tensors, and load them.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from kgen import files
+from kgen.nets.own_code import permit
 from kgen.paths import writable_home
 from kgen.preflight.request import PreflightError, Report, check_name
 from kgen.zoo import zoo
@@ -42,5 +45,8 @@ def save_teacher(report: Report, name: str, *, half: bool = False) -> Path:
     spec = report.spec | {"card": report.spec["card"] | {"name": name}}
     writable_home()
     path.parent.mkdir(parents=True, exist_ok=True)
-    zoo.save_network(network, path, spec)
+    data = zoo.network_bytes(network, spec)
+    if report._user_code is not None:
+        permit(hashlib.sha256(data).hexdigest(), report._user_code)
+    files.write_durably(path, data)
     return path

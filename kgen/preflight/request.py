@@ -31,6 +31,7 @@ from pydantic import (
 from kgen.data import catalogue, classes
 from kgen.files import is_text
 from kgen.nets import arguments
+from kgen.nets.own_code import SWITCH, UserCode
 from kgen.paths import ROOT, known_home
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
@@ -200,6 +201,8 @@ class Report(BaseModel):
     normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
     """The values of a Normalize layer in the file."""
     _network: Any = PrivateAttr(None)
+    _user_code: UserCode | None = PrivateAttr(None)
+    """The user's own Python files that build the network; no report from elsewhere has any."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -268,12 +271,16 @@ def inspect(
     request: PreflightRequest,
     seconds: float = SECONDS,
     on_start: Callable[[subprocess.Popen[str]], None] = lambda child: None,
+    own_code: bool = False,
 ) -> Generator[dict[str, Any], None, None]:
     """Check a teacher in a separate process.
 
     Yields {"kind": "row", …} as rows are found, then one "report" or "error". A hostile file can
     crash only that process. It is stopped at the time limit, or when the iterator is closed.
-    `began` receives the process, for callers that may have to end it from another thread.
+
+    Args:
+        on_start: receives the process, for callers that may have to end it from another thread.
+        own_code: whether the process may run the user's own Python file, if the request names one.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "kgen", "preflight", "-"],
@@ -284,7 +291,9 @@ def inspect(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         # CPU only: a CUDA driver reserves more address space than any limit that would protect us
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"},
+        env=os.environ
+        | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"}
+        | ({} if own_code else {SWITCH: "0"}),
     )
     stdin, stdout = child.stdin, child.stdout
     assert stdin and stdout  # pipes

@@ -200,7 +200,6 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
 
     path, about = locate(name_or_path), spec(name_or_path)
     known = TeacherCard.model_validate(about["card"])
-    saved_here = path.absolute().parent == catalogue.teacher_file("x").absolute().parent
     network = build(
         known.architecture,
         about | {"arguments": known.arguments},
@@ -208,9 +207,10 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
         known.channels,
         len(about["classes"]),
         known.side,
-        # no file from elsewhere may name code to run; `preflight --save` recorded what the user
-        # asked for
-        user_code=about.get("user_code") if saved_here else None,
+        # no file from elsewhere may name code to run, wherever it was put
+        user_code=own_code.permitted(files.sha256(path))
+        if own_code.is_own(known.architecture)
+        else None,
     )
     load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
     return Teacher(
@@ -306,7 +306,7 @@ def build(
     classes: int,
     side: int,
     *,
-    user_code: dict[str, str] | None = None,
+    user_code: own_code.UserCode | None = None,
 ) -> Network:
     """A network by architecture name: ours, or any that `kgen.nets.architectures.build` knows.
 
@@ -316,7 +316,7 @@ def build(
         spec: for ours, it contains at least the entries of SHAPES; for timm's and a user's own, it
             can contain `arguments`.
         side: the full resolution.
-        user_code: a user's own file, if it may be run (`kgen.nets.own_code`).
+        user_code: a user's own files, if they may be run (`kgen.nets.own_code`).
     """
     from kgen.nets.small_cnn import SmallResNet, seeded
     from kgen.nets.vit import small_vit
@@ -331,8 +331,9 @@ def build(
         if user_code is None:
             raise ZooError(
                 f"The network is built by {own_code.short(architecture)}, its owner's Python file."
-                " Only a teacher saved by `python -m kgen preflight --arch"
-                f" PATH/{own_code.short(architecture)} --save NAME` can use it.",
+                " Only a teacher that `python -m kgen preflight --arch"
+                f" PATH/{own_code.short(architecture)} --save NAME` saved on this machine can use"
+                " it.",
                 code="no-file",
                 file=own_code.short(architecture),
             )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from kgen import files
 from kgen.nets import own_code
 from kgen.nets.own_code import OwnCodeError
 from kgen.nets.small_cnn import seeded
@@ -118,29 +122,104 @@ def test_a_file_that_is_gone_or_has_changed(file):
         own_code.build("net.py:Net", code, **options)
 
 
-def test_nothing_runs_where_it_is_forbidden_or_was_not_asked_for(file, monkeypatch, tmp_path):
-    """A card that names a file is not enough: someone who sends a teacher must not be able to run
-    code here.
+def test_the_files_that_it_imports_are_part_of_what_was_checked(file):
+    """Also while it is being built, from a folder, and when the edit keeps the size and the second
+    (which a stale copy of the compiled code would hide).
     """
-    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + NET)
-    code = own_code.locate(f"{file}:Net")
+    (file.parent / "parts").mkdir()
+    (file.parent / "parts" / "late.py").write_text("N = 1")
+    file.write_text(NET + "\ndef late():\n    from parts import late\n    return Net(late.N)\n")
+    code = own_code.locate(f"{file}:late")
+    options = {"channels": 3, "classes": 5, "side": 16, "arguments": {}}
+    own_code.build("net.py:late", code, **options)
+    names = ("net.py", "layers.py", "parts/late.py")
+    assert set(code.checksums) == {str(file.parent / name) for name in names}
+    checked = own_code.UserCode(code.file, code.checksums)
+    own_code.build("net.py:late", checked, **options)
+    for name in names[1:]:
+        edited, before = file.parent / name, (file.parent / name).read_text()
+        edited.write_text(before[:-1] + "7")
+        with raises(OwnCodeError, "other-code", file=str(edited)):
+            own_code.build("net.py:late", checked, **options)
+        edited.unlink()
+        with raises(OwnCodeError, "no-file", file=str(edited)):
+            own_code.build("net.py:late", checked, **options)
+        edited.write_text(before)
+    del checked.checksums[str(file.parent / "parts" / "late.py")]
+    with raises(OwnCodeError, "other-code", file=str(file.parent / "parts" / "late.py")):
+        own_code.build("net.py:late", checked, **options)
+
+
+def test_files_of_the_same_name_in_two_folders_are_two_files(file, tmp_path):
+    before, path = {*sys.modules}, [*sys.path]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "net.py").write_text(NET)
+    (other / "layers.py").write_text("WIDTH = 9")
+    widths = [build(f, "Net").get_classifier().in_features for f in (file, other / "net.py", file)]
+    assert widths == [8, 9, 8]
+    assert sys.path == path and not {n for n in {*sys.modules} - before if "layers" in n}
+
+
+def test_what_it_prints_is_not_a_result(file, capsys):
+    body = "return self[1](self[0](x))"
+    text = NET.replace(body, f"print('forward')\n        {body}")
+    file.write_text("import sys\nprint('import')\nsys.stdout.write('written')\n" + text)
+    build(file, "Methods").forward_features(torch.zeros(1, 3, 16, 16))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(word in captured.err for word in ("import", "written", "forward"))
+
+
+def teacher(tmp_path, code: dict | None = None) -> Path:
+    """A teacher's file whose network is in net.py, in the folder of the user's own teachers."""
     card = {
         **{"name": "x", "title": "x", "architecture": "net.py:Net", "parameters": 1, "channels": 3},
         **{"side": 16, "features": 8, "n_train": 100},
     }
     spec = {"card": card, "classes": list("abcde"), "mean": [0.5] * 3, "std": [0.5] * 3}
-    zoo.save_network(
-        torch.nn.Linear(1, 1), tmp_path / "sent.safetensors", spec | {"user_code": code}
-    )
-    with raises(ZooError, "no-file", "net.py:Net"):
-        zoo.load_teacher(tmp_path / "sent.safetensors")
+    path = tmp_path / "home" / "teachers" / "gift.safetensors"
+    path.parent.mkdir(parents=True)
+    network = torch.nn.Module()
+    network.network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), *[torch.nn.Identity()] * 3)
+    network.network.append(torch.nn.Linear(8, 5))
+    zoo.save_network(network, path, spec | ({"user_code": code} if code else {}))
+    return path
+
+
+def test_nothing_runs_where_it_is_forbidden_or_was_not_asked_for(file, monkeypatch, tmp_path):
+    """A card that names a file is not enough: whoever sends a teacher must not run code here, not
+    even if it is put where the user's own teachers are, or if it is a copy of the user's own file.
+    """
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + NET)
+    sha256 = files.sha256(file)
+    gift = teacher(tmp_path, {"file": "net.py", "sha256": sha256})
+    for name in ("gift", gift):
+        with raises(ZooError, "no-file", "net.py:Net"):
+            zoo.load_teacher(name)
     student = {"architecture": "net.py:Net", "channels": 3, "classes": list("abcde")}
-    zoo.save_network(
-        torch.nn.Linear(1, 1), tmp_path / "s.safetensors", student | {"user_code": code}
-    )
+    zoo.save_network(torch.nn.Linear(1, 1), tmp_path / "s.safetensors", student)
     with raises(ZooError, "no-file", "net.py:Net"):
         zoo.load_student(tmp_path / "s.safetensors")
+    # a permission with a relative path is none
+    relative = own_code.UserCode(Path("net.py"), {"net.py": sha256})
+    own_code.permit(files.sha256(gift), relative)
+    with raises(ZooError, "no-file", "net.py:Net"):
+        zoo.load_teacher(gift)
     monkeypatch.setenv(own_code.SWITCH, "0")
     with raises(OwnCodeError, "command-line-only", "net.py"):
         build(file, "Net")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_permission_is_for_one_teacher(file, monkeypatch, tmp_path):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
+    own, code = teacher(tmp_path), own_code.locate(f"{file}:Net")
+    own_code.build("net.py:Net", code, channels=3, classes=5, side=16, arguments={})
+    own_code.permit(files.sha256(own), code)
+    assert zoo.load_teacher("gift").classes == tuple("abcde")
+    own.write_bytes(own.read_bytes()[:-1] + b"\0")  # another teacher under the same name
+    with raises(ZooError, "no-file", "net.py:Net"):
+        zoo.load_teacher("gift")

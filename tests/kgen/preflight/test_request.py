@@ -114,6 +114,16 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
 
 
 @pytest.mark.slow
+def test_a_childs_caller_must_allow_it_to_run_python_files(tmp_path):
+    (tmp_path / "net.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    torch.save({"fc.weight": torch.zeros(3, 4)}, tmp_path / "net.pt")
+    fields = {"path": str(tmp_path / "net.pt"), "architecture": f"{tmp_path / 'net.py'}:Net"}
+    *_, row, report = inspect(parse_request(fields))
+    assert (row["name"], row["status"], report["ok"]) == ("architecture", "fail", False)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits")
 def test_a_file_that_wants_all_memory_harms_nobody(tmp_path):
     path, start = hostile.old_and_huge(tmp_path / "huge.pt"), time.monotonic()

@@ -82,6 +82,7 @@ def test_check_run_kill_resume_export_and_evaluate(tmp_path, monkeypatch):
     assert "width=12" in rows["architecture"]["finding"]
     assert str(tmp_path / "net.py") in rows["architecture"]["advice"]
     assert "28 → 7 × 7" in rows["spatial map"]["finding"]
+    assert str(tmp_path) not in str(zoo.spec("own-net"))  # the file can be sent to others
     card = zoo.card("own-net")
     assert (card.architecture, card.arguments) == ("net.py:build", {"width": 12})
 
