@@ -1,15 +1,18 @@
 """Reads class names in the formats that people keep them in. Independent of networks and torch.
 
-One per line, comma-separated, a JSON list, a dictionary (index → name or name → index), a table
-with one row per class, or the name of a data set. A number is an index only if the format says so:
-by its place in a dictionary or by its column in a table.
+One per line, comma-separated, a list in JSON or Python, a dictionary (index → name or name →
+index), a table with one row per class, or the name of a data set. A number is an index only if the
+format says so: by its place in a dictionary, by its column in a table, or because every line has
+one at the same end, and they count the classes.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +23,8 @@ from kgen.preflight.errors import PreflightError
 from kgen.specs import did_you_mean
 
 MAX_BYTES = 2**24
+MAX_NUMBERED = 300
+"""Characters of a line that may have an index."""
 TABLES = {".csv": ",;\t", ".tsv": "\t"}
 """File name extensions of tables, and their delimiters."""
 NAME_COLUMNS = {
@@ -40,6 +45,12 @@ EXPECTED = (
 )
 AS_ENTERED = "as entered"
 """Stands in for the file name of names that did not come from a file."""
+_SEPARATOR = r"(?:\s*(?:[:=,;|)\]]|->|→)\s*|\s+-\s+|\.\s+|\s+)"
+NUMBERED = (
+    re.compile(rf"[(\[]?(?P<index>[0-9]{{1,9}}){_SEPARATOR}(?P<name>\S.*)"),
+    re.compile(rf"(?P<name>.*?\S){_SEPARATOR}[(\[]?(?P<index>[0-9]{{1,9}})[)\]]?"),
+)
+"""A line with an index: "0: cat", "0 cat", "(0) cat"; "cat: 0", "cat 0", "cat (0)"."""
 JOINERS = "\u200c\u200d"
 """ZWNJ and ZWJ are part of ordinary words in Persian and Hindi, and of emoji."""
 TAGS = range(0xE0020, 0xE0080)
@@ -72,7 +83,9 @@ def read_names(text: str) -> ClassNames:
             )
         content = _decoded(path.read_bytes())
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 or UTF-16 text"
+        reason = getattr(error, "strerror", None) or (
+            "not UTF-8 or UTF-16 text. Save the file as UTF-8 (in Excel, as CSV UTF-8)"
+        )
         raise PreflightError(
             f"The class names {text} cannot be read: {reason}.", code="unreadable", file=text
         ) from None
@@ -93,15 +106,14 @@ def parse_names(text: str, file: str | None = None) -> ClassNames:
         return _from_json(AS_ENTERED, text)
     if table := _table_in(text):
         return _from_table("the table", *table)
-    lines = _lines(text)
-    found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
-    if len(found) < 2 and found[0]:
+    found = _from_lines("as entered", text)
+    if len(found.names) == 1:
         raise PreflightError(
             f"The class names are {text[:60]!r}: expected comma-separated names, a .txt, .csv or"
             f" .json file, or a data set. {did_you_mean(text[:60], list(classes.known()))}",
             code="invalid-classes",
         )
-    return ClassNames(found)
+    return found
 
 
 def clean(name: str) -> str:
@@ -139,8 +151,32 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-8-sig")
 
 
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _from_lines(file: str, text: str) -> ClassNames:
+    """One name per line, or a single line with commas."""
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(found) == 1:
+        found = [part.strip() for part in found[0].split(",")]
+    return _without_indices(file, found) or ClassNames(tuple(found))
+
+
+def _without_indices(file: str, lines: list[str]) -> ClassNames | None:
+    """Names in the order of the indices at one end of every line; None if there are none.
+
+    Names that end in numbers themselves, such as "speed limit 50", do not count the classes, and
+    those that do ("type 1", "type 2") are not different without them.
+    """
+    for form in NUMBERED:
+        matches = [form.fullmatch(line) for line in lines if len(line) <= MAX_NUMBERED]
+        pairs = [(m["index"], m["name"]) for m in matches if m]
+        order = _order([index for index, _ in pairs])
+        names = [name for _, name in pairs]
+        if len(lines) > 1 and len(pairs) == len(lines) == len(set(names)) and order:
+            place = "before" if form is NUMBERED[0] else "after"
+            return ClassNames(
+                tuple(names[i] for i in order),
+                f"from {file}, in the order of the indices {place} the names",
+            )
+    return None
 
 
 def _parse_file(file: str, content: str) -> ClassNames:
@@ -158,7 +194,7 @@ def _parse_file(file: str, content: str) -> ClassNames:
         return _from_table(file, *_split_header(file, _rows(file, content, TABLES[suffix])))
     if table := _table_in(content):
         return _from_table(file, *table)
-    return ClassNames(tuple(_lines(content)))
+    return _from_lines(file, content)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -166,7 +202,7 @@ def _parse_file(file: str, content: str) -> ClassNames:
 
 def _from_json(file: str, content: str) -> ClassNames:
     try:
-        return _from_value(file, json.loads(content))
+        return _from_value(file, _literal(content))
     except (ValueError, RecursionError) as error:
         if isinstance(error, PreflightError):
             raise
@@ -176,6 +212,21 @@ def _from_json(file: str, content: str) -> ClassNames:
             code="not-json",
             file=file,
         ) from None
+
+
+def _literal(content: str) -> Any:
+    """JSON, or the same values as Python prints them, such as ['cat', 'dog'].
+
+    Raises JSON's ValueError, or RecursionError.
+    """
+    try:
+        return json.loads(content)
+    except ValueError:
+        try:
+            return json.loads(json.dumps(ast.literal_eval(content.strip())))
+        except (ValueError, TypeError, SyntaxError, MemoryError):
+            pass
+        raise
 
 
 def _from_value(file: str, value: Any) -> ClassNames:

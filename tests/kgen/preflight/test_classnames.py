@@ -50,6 +50,72 @@ def test_json_lists_and_dictionaries(value, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
+        "['cat', 'dog', 'horse']",
+        "('cat', 'dog', 'horse')"[1:-1],
+        "{0: 'cat', 1: 'dog', 2: 'horse'}",
+        "{'horse': 2, 'cat': 0, 'dog': 1}",
+        "['cat',\n 'dog',\n 'horse',]\n",
+    ],
+)
+def test_lists_and_dictionaries_as_python_prints_them(content, tmp_path):
+    expected = PETS if content[0] in "[{" else ("'cat'", "'dog'", "'horse'")
+    assert read(tmp_path / "n.txt", content) == parse_names(content).names == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1: dog\n0: cat\n2: horse\n",
+        "0 cat\n1 dog\n2 horse",
+        "2\tdog\n1\tcat\n3\thorse",
+        "2. dog\n1. cat\n3. horse",
+        "0,cat\n1,dog\n2,horse",
+        "1 - cat\n2 - dog\n3 - horse",
+        "(1) dog\n(0) cat\n(2) horse",
+        "02 horse\n00 cat\n01 dog",
+        "0 -> cat\n1 -> dog\n2 -> horse",
+        "dog 1\ncat 0\nhorse 2",
+        "dog: 1\nhorse: 2\ncat: 0",
+        "dog\t1\r\nhorse\t2\r\ncat\t0\r\n",
+        "dog (1)\nhorse (2)\ncat (0)",
+        "1: dog, 0: cat, 2: horse",
+    ],
+)
+def test_lines_with_indices_are_in_their_order(content, tmp_path):
+    (tmp_path / "n.txt").write_text(content)
+    for found in (parse_names(content), read_names(str(tmp_path / "n.txt"))):
+        assert found.names == PETS and "indices" in found.source
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("speed limit 20", "speed limit 30", "stop"),
+        ("speed limit 50", "speed limit 20", "speed limit 70"),
+        ("type 1", "type 2", "type 0"),
+        ("0 cat", "2 dog"),
+        ("0 cat", "dog 1"),
+        ("0 cat", "1 dog", "horse"),
+        ("1", "0"),
+        ("0.5 mm", "1.5 mm"),
+        ("3D", "2D", "1D"),
+        ("cat0", "dog1"),
+        ("7 of 9", "2 of 9"),
+    ],
+)
+def test_numbers_that_count_no_classes_are_part_of_the_name(names, tmp_path):
+    assert read(tmp_path / "n.txt", "\n".join(names)) == names
+    found = parse_names("\n".join(names))
+    assert found.names == names and not found.source
+
+
+def test_one_line_with_commas_in_a_file_is_several_names(tmp_path):
+    assert read(tmp_path / "n.txt", "cat, dog,horse\n") == PETS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
         "id,name\n0,cat\n1,dog\n2,horse\n",
         "name;ClassId\ndog;1\nhorse;2\ncat;0\n",
         "label\tname\r\n2\tdog\r\n3\thorse\r\n1\tcat\r\n",
@@ -104,14 +170,18 @@ def test_encodings_of_windows(encoding, tmp_path):
     ("name", "content", "code", "facts"),
     [
         ("n.txt", None, "unreadable", []),
-        ("n.txt", b"K\xe4se\nBrot\n", "unreadable", ["UTF-8"]),
+        ("n.txt", b"K\xe4se\nBrot\n", "unreadable", ["Save the file as UTF-8"]),
+        ("n.csv", b"id;name\n0;K\xe4se\n", "unreadable", ["CSV UTF-8"]),
         ("n.txt", b"\xff\xfe\x00", "unreadable", ["UTF-8"]),
         ("n.json", b'{"0": "cat", "2": "dog"}', "invalid-classes", [1]),
         ("n.json", b'{"cat": 0, "dog": 2}', "invalid-classes", [1]),
         ("n.json", b'{"cat": true, "dog": false}', "invalid-classes", []),
         ("n.json", b"[1.5, 2]", "invalid-classes", []),
         ("n.json", b'"cat"', "invalid-classes", []),
-        ("n.json", b"{0: 'cat'}", "not-json", []),
+        ("n.json", b"{0: 'cat', 2: 'dog'}", "invalid-classes", [1]),
+        ("n.json", b"[cat, dog]", "not-json", []),
+        ("n.json", b"['cat', open('n.json').read()]", "not-json", []),
+        ("n.json", b"{'cat', 'dog'}", "not-json", []),
         ("n.json", b"[" * 100_000, "not-json", []),
         ("n.csv", b"id,name\n1,cat\n3,dog\n", "invalid-classes", ["'id'"]),
         ("n.csv", b"id,name\n0,tench, Tinca\n1,dog\n", "invalid-classes", ["Row 2", 3]),
