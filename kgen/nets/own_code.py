@@ -314,11 +314,23 @@ def _as_network(network: Any, title: str, channels: int, side: int) -> Network:
         if reason := incompatibility(cast("Network", network), channels, None, side):
             raise OwnCodeError(f"{title} cannot be used: {reason}.", code="not-a-network")
         return cast("Network", network)
-    try:
-        return SplitNetwork(network, channels, side)
-    except NotSplittable as error:
-        raise OwnCodeError(
+
+    def refusal(error: NotSplittable) -> OwnCodeError:
+        return OwnCodeError(
             f"{title} cannot be used: {error}. Alternatively, give the network timm's three"
             " methods: forward_features, forward_head, and get_classifier.",
             code="not-a-network",
-        ) from None
+        )
+
+    def verify(loaded: nn.Module, _: object) -> None:
+        try:
+            cast("SplitNetwork", loaded).verify()
+        except NotSplittable as error:
+            raise refusal(error) from None
+
+    try:
+        split = SplitNetwork(network, channels, side)
+    except NotSplittable as error:
+        raise refusal(error) from None
+    split.register_load_state_dict_post_hook(verify)
+    return split

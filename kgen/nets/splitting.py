@@ -37,10 +37,21 @@ class SplitNetwork(Network):
     def __init__(self, network: nn.Module, channels: int, side: int):
         super().__init__()
         self.network = network.eval()
-        noise = torch.rand(TRIED, channels, side, side, generator=torch.Generator().manual_seed(0))
+        self._tried = (channels, side)
+        noise = _noise(channels, side)
         self._classifier = _last_linear(network, noise)
+        if not _ends_after(network, self._classifier, noise, _unlike_new(network)):
+            raise NotSplittable(_ENDS_LATER.format(self._classifier))
         self.num_features = self.get_classifier().in_features
         self._plan = _Plan.find(network, self._classifier, noise)
+
+    def verify(self) -> None:
+        """Call this once the weights are loaded, because what a network does can depend on them.
+        Raises NotSplittable.
+        """
+        parameter = next(self.network.parameters())
+        if not _ends_after(self.network, self._classifier, _noise(*self._tried).to(parameter)):
+            raise NotSplittable(_ENDS_LATER.format(self._classifier))
 
     def get_classifier(self) -> nn.Linear:
         layer = self.network.get_submodule(self._classifier)
@@ -58,6 +69,16 @@ class SplitNetwork(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
+
+
+_ENDS_LATER = (
+    "its logits are not the outputs of its last Linear layer ({!r}), because something with trained"
+    " values of its own, such as a BatchNorm, a bias, or a temperature, may follow it"
+)
+
+
+def _noise(channels: int, side: int) -> Tensor:
+    return torch.rand(TRIED, channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def _capture(network: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,15 +122,46 @@ def _last_linear(network: nn.Module, x: Tensor) -> str:
             f"its forward() returns {found} for {TRIED} images; expected logits ({TRIED}, number of"
             " classes)"
         )
-    logits = layer(embedding)
-    if not any(
-        output.shape == logits.shape and torch.allclose(output, last(logits), 1e-4, 1e-5)
-        for last in (lambda z: z, lambda z: F.softmax(z, 1), lambda z: F.log_softmax(z, 1))
-    ):
-        raise NotSplittable(
-            f"its logits are not the outputs of its last Linear layer ({order[-1]!r})"
-        )
     return order[-1]
+
+
+def _unlike_new(network: nn.Module) -> dict[str, Tensor]:
+    """Values for all parameters and buffers with which no layer is the identity, unlike a new
+    BatchNorm, bias, or temperature. Variances stay positive.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: t * (0.5 + torch.rand(t.shape, generator=generator).to(t))
+        + (0.1 + 0.2 * torch.rand(t.shape, generator=generator).to(t))
+        for name, t in (*network.named_parameters(), *network.named_buffers())
+        if t.is_floating_point()
+    }
+
+
+@torch.no_grad()
+def _ends_after(
+    network: nn.Module, classifier: str, x: Tensor, values: dict[str, Tensor] | None = None
+) -> bool:
+    """Whether the outputs of a layer are the network's logits, or it returns their softmax.
+
+    The layer returns made-up logits here, so the size of its weights does not matter. `values`
+    replace the network's own.
+    """
+    logits: list[Tensor] = []
+
+    def replace(_: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        logits.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(x))
+        return logits[-1]
+
+    hook = network.get_submodule(classifier).register_forward_hook(replace)
+    try:
+        output = torch.func.functional_call(network, values or {}, (x,))
+    finally:
+        hook.remove()
+    return any(
+        output.shape == logits[-1].shape and torch.allclose(output, last(logits[-1]), 1e-4, 1e-5)
+        for last in (lambda z: z, lambda z: F.softmax(z, 1), lambda z: F.log_softmax(z, 1))
+    )
 
 
 class _Plan(NamedTuple):

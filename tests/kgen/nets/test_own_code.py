@@ -40,6 +40,13 @@ def broken(num_classes):
 def number():
     return 3
 
+class Scaled(Net):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("times", torch.ones((), dtype=torch.long))
+    def forward(self, x):
+        return super().forward(x) * self.times
+
 class Methods(Net):
     def forward_features(self, x):
         return self[1](self[0](x))
@@ -148,6 +155,14 @@ def test_the_files_that_it_imports_are_part_of_what_was_checked(file):
     del checked.checksums[str(file.parent / "parts" / "late.py")]
     with raises(OwnCodeError, "other-code", file=str(file.parent / "parts" / "late.py")):
         own_code.build("net.py:late", checked, **options)
+
+
+def test_weights_that_change_what_the_network_does_are_refused(file):
+    network = build(file, "Scaled")
+    state = network.state_dict()
+    network.load_state_dict(state)
+    with raises(OwnCodeError, "not-a-network", "net.py:Scaled"):
+        network.load_state_dict(state | {"network.times": torch.tensor(2)})
 
 
 def test_files_of_the_same_name_in_two_folders_are_two_files(file, tmp_path):

@@ -104,3 +104,58 @@ def test_what_cannot_be_split_is_said(forward, fact, monkeypatch):
     with pytest.raises(NotSplittable) as caught:
         SplitNetwork(seeded(Pooled, 0), 3, 32)
     assert fact in str(caught.value)
+
+
+class Ending(Pooled):
+    """With something after its last Linear that changes nothing before it is trained."""
+
+    def __init__(self, ending):
+        super().__init__()
+        self.ending = ending
+
+    def forward(self, x):
+        return self.ending(super().forward(x))
+
+
+class Plus(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(5))
+
+    def forward(self, x):
+        return x + self.bias
+
+
+class Temperature(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, x):
+        return F.softmax(x / self.temperature, 1)
+
+
+class Switch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("times", torch.ones((), dtype=torch.long))
+
+    def forward(self, x):
+        return x * self.times
+
+
+@pytest.mark.parametrize("kind", [lambda: nn.BatchNorm1d(5), Plus, Temperature])
+def test_a_trained_layer_after_the_logits_is_not_left_out(kind):
+    with pytest.raises(NotSplittable) as caught:
+        SplitNetwork(seeded(lambda: Ending(kind()), 0), 3, 32)
+    assert "'fc'" in str(caught.value)
+
+
+def test_what_follows_the_logits_is_looked_for_again_in_the_loaded_weights():
+    split = SplitNetwork(seeded(lambda: Ending(Switch()), 0), 3, 32)
+    before = {name: t.clone() for name, t in split.state_dict().items()}
+    split.verify()
+    assert all(torch.equal(t, before[name]) for name, t in split.state_dict().items())
+    split.load_state_dict(before | {"network.ending.times": torch.tensor(2)})
+    with pytest.raises(NotSplittable):
+        split.verify()
