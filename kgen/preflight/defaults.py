@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from kgen.data import catalogue, classes
 from kgen.nets import arguments
-from kgen.preflight.matching import NormalizeLayer
+from kgen.nets.own_code import is_own
+from kgen.nets.splitting import SplitNetwork
+from kgen.preflight.matching import NORMALIZE, NormalizeLayer
 from kgen.preflight.request import PreflightError, PreflightRequest, parse_request
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
@@ -116,9 +119,20 @@ class TeacherDefaults:
     ) -> tuple[SourcedValue, SourcedValue]:
         """(mean, std) of pixels in [0,1], one number per channel.
 
-        `layer`: the file's own Normalize layer; only given values take precedence over it.
+        `layer`: the file's own Normalize layer; only given values take precedence over it. Likewise
+        for a user's own network that normalizes its images itself.
         """
         mean, std, config = self.find("mean"), self.find("std"), _config(network)
+        own = is_own(self.architecture or "")
+        if own and (names := _normalizing(network, channels, self.side(network).value)):
+            source = f"the network normalizes its images itself ({' and '.join(names)})"
+            if mean and std and mean.certain:
+                both = f"{mean.source}, and {source} as well"
+                return SourcedValue(mean.value, both, False), SourcedValue(std.value, both, False)
+            return (
+                SourcedValue((0.0,) * channels, source),
+                SourcedValue((1.0,) * channels, source),
+            )
         if layer and not (mean and mean.certain):
             source = f"from the Normalize layer in the file ({' and '.join(layer.names)})"
             return SourcedValue(layer.mean, source), SourcedValue(layer.std, source)
@@ -137,6 +151,50 @@ class TeacherDefaults:
             mean = SourcedValue((0.0,) * channels, "unnormalized pixels, as the best guess", False)
             std = SourcedValue((1.0,) * channels, "", False)
         return mean, std
+
+
+@torch.no_grad()
+def _normalizing(network: nn.Module, channels: int, side: int) -> tuple[str, str] | None:
+    """Names of a mean and a std in a network on which its outputs depend, as those of a Normalize
+    layer: one number per channel each, as tensors or lists.
+    """
+    whole = network.network if isinstance(network, SplitNetwork) else network
+    x = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0))
+    for path, module in whole.named_modules():
+        for mean_name in (name for name in dir(module) if NORMALIZE.fullmatch(name)):
+            base = mean_name.removesuffix("mean").removesuffix("mu")
+            mean = getattr(module, mean_name, None)
+            std_name = next((base + s for s in ("std", "sigma") if hasattr(module, base + s)), "")
+            if not std_name or not {_count(mean), _count(getattr(module, std_name))} <= {
+                1,
+                channels,
+            }:
+                continue
+            try:
+                before = whole(x)
+                setattr(module, mean_name, _shifted(mean))
+                used = not torch.equal(whole(x), before)
+            except Exception:  # an unknown network can raise anything about sizes
+                continue
+            finally:
+                setattr(module, mean_name, mean)
+            if used:
+                start = f"{path}." if path else ""
+                return start + mean_name, start + std_name
+    return None
+
+
+def _count(value: Any) -> int:
+    """How many numbers a mean or std has; 0 if it is something else."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    return len(value) if isinstance(value, (list, tuple)) else int(isinstance(value, float))
+
+
+def _shifted(value: Any) -> Any:
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(value + 1)
+    return type(value)(v + 1 for v in value) if isinstance(value, (list, tuple)) else value + 1
 
 
 def _config(network: nn.Module | None) -> dict[str, Any]:

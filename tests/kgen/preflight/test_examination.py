@@ -510,3 +510,49 @@ def test_a_card_cannot_name_a_file_to_run(tmp_path):
     (tmp_path / "net.py").write_text("raise SystemExit")
     row = rows(preflight(tmp_path / "w.safetensors"))["architecture"]
     assert row.status == "fail" and "--arch" in row.finding
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "found"),
+    [
+        ("torch.full((1, 3, 1, 1), 0.5)", {}, "ok"),
+        ("torch.full((1, 3, 1, 1), 0.5)", {"mean": [0.4] * 3, "std": [0.2] * 3}, "warn"),
+        ("[0.5, 0.5, 0.5]", {}, "ok"),
+        (None, {}, "warn"),
+    ],
+)
+def test_a_network_of_ones_own_that_normalizes_its_images(values, given, found, tmp_path):
+    """Normalizing them once more would reduce its accuracy without any error."""
+    used = "(x - torch.as_tensor(self.mean).view(1, 3, 1, 1)) / self.std[0]" if values else "x"
+    (tmp_path / "net.py").write_text(
+        f"""
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, num_classes)
+        mean = {values or "[0.5] * 3"}
+        if isinstance(mean, list):
+            self.mean, self.std = mean, [0.25] * 3
+        else:
+            self.register_buffer("mean", mean)
+            self.register_buffer("std", mean / 2)
+
+    def forward(self, x):
+        return self.fc(self.conv({used}).relu().mean((2, 3)))
+"""
+    )
+    tensors = {"conv.weight": torch.rand(4, 3, 3, 3), "conv.bias": torch.rand(4)}
+    tensors |= {"fc.weight": torch.rand(3, 4), "fc.bias": torch.rand(3)}
+    if values and values.startswith("torch"):
+        tensors |= {"mean": torch.full((1, 3, 1, 1), 0.5), "std": torch.full((1, 3, 1, 1), 0.25)}
+    torch.save(tensors, tmp_path / "net.pt")
+    architecture = f"{tmp_path / 'net.py'}:Net"
+    report = preflight(tmp_path / "net.pt", architecture, NAMES, side=16, resolutions=[16], **given)
+    row = rows(report)["normalization"]
+    assert (row.status, "normalizes its images itself" in row.finding) == (found, bool(values))
+    if values and not given:
+        assert (report.spec["mean"], report.spec["std"]) == ([0.0] * 3, [1.0] * 3)
+        assert "(mean and std)" in row.finding
