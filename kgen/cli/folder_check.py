@@ -71,7 +71,8 @@ def examine(
     DataError, ZooError.
     """
     names = zoo.classes(teacher)
-    labels = tuple(i for i, name in enumerate(names) if selected is None or name in set(selected))
+    wanted = set(names if selected is None else selected)
+    labels = tuple(i for i, name in enumerate(names) if name in wanted)
     real = data.image_folder(folder, names, zoo.card(teacher), labels, on_header)
     assert real.report is not None  # the user's own folder always has one
     if on_decoded:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,9 +24,12 @@ TRAIN = ("train", "training")
 """Folder names that mark the split of their images, preferred ones first."""
 SIMILAR = 0.75
 """How similar the name of a folder must be to a class's to be considered a misspelling."""
+MAX_COMPARISONS = 20_000
+"""Bounds the search for misspellings: with a thousand classes, 20 folders get a suggestion."""
 LOOSE = "(no folder)"
 """Stands for images that are in no class's folder."""
 NOT_SELECTED = "not selected"
+_WNID = re.compile(r"(n\d{8})[-_ ]", re.IGNORECASE)
 MAX_LISTED = 5
 MAX_WRAPPERS = 8
 """How many folders may enclose the one with the classes."""
@@ -222,7 +226,7 @@ def match(
     splits_inside: set[str] = set()
     for parts, file in listing.below(root):
         folder = parts[0] if len(parts) > 1 else ""
-        label = label_of.get(folder) if folder else labels.of_file(parts[0])
+        label = label_of.get(folder) if folder else labels.of_wnid(parts[0])
         if images.is_unsupported_image(file.name) and label in wanted:
             unsupported[file.suffix.lower()] += 1
         if not images.is_image(file.name):
@@ -234,18 +238,22 @@ def match(
         found.append(label)
         counts[label] += 1
         splits_inside.update(map(normalize_name, parts[1:2] if len(parts) > 2 else ()))
+    suggestions = max(1, MAX_COMPARISONS // len(names))
     unmatched = [name for name in listing.subfolders(root) if name not in label_of]
     others = [name for name, label in label_of.items() if label not in wanted]
-    folders = {
-        label: tuple("/".join((*root, name)) for name, other in label_of.items() if other == label)
-        for label in wanted
-    }
+    folder_of = {label: "/".join((*root, name)) for name, label in label_of.items()}
     report = FolderReport(
         str(listing.source),
         split="/".join(root) if any(normalize_name(p) in (*TEST, *TRAIN) for p in root) else "",
-        classes=tuple(ClassRow(names[c], folders[c], counts[c]) for c in selected),
+        classes=tuple(
+            ClassRow(names[c], (folder_of[c],) if c in folder_of else (), counts[c])
+            for c in selected
+        ),
         ignored=(
-            *(IgnoredRow(n, ignored[n], labels.why_unknown(n)) for n in unmatched),
+            *(
+                IgnoredRow(n, ignored[n], labels.why_unknown(n, suggest=i < suggestions))
+                for i, n in enumerate(unmatched)
+            ),
             *(IgnoredRow(n, ignored[n], NOT_SELECTED) for n in others),
             *([IgnoredRow(LOOSE, ignored[""], "not in a class folder")] if ignored[""] else []),
         ),
@@ -305,8 +313,16 @@ class _Labels:
         """(label, whether the name is exactly the class's)."""
         if name in self._exact:
             return self._exact[name], True
-        similar = self._similar.get(normalize_name(name), set())
+        similar = self._similar.get(normalize_name(name)) or {self.of_wnid(name)}
         return (next(iter(similar)) if len(similar) == 1 else None), False
+
+    def of_wnid(self, name: str) -> int | None:
+        """The label of a folder or file whose name starts with one of ImageNet's WordNet IDs:
+        n01440764-tench, n01440764_10026.JPEG.
+        """
+        found = _WNID.match(name)
+        is_known = found and classes.from_wnid(found[1]) != found[1]
+        return self._exact.get(found[1].lower()) if found and is_known else None
 
     def matches(self, name: str) -> bool:
         return self._find(name)[0] is not None
@@ -319,30 +335,26 @@ class _Labels:
         """
         found = {folder: self._find(folder) for folder in folders}
         exact = {label for label, is_exact in found.values() if is_exact}
-        matched: dict[str, int] = {}
+        folder_of: dict[int, str] = {}
         for folder, (label, is_exact) in found.items():
             if label is None or (label in exact and not is_exact):
                 continue
-            if label in matched.values():
-                other = next(name for name, value in matched.items() if value == label)
+            if label in folder_of:
                 raise DataError(
-                    f"{place}/{folder} and {place}/{other} are the same class; put their images"
-                    " into one folder.",
+                    f"{place}/{folder} and {place}/{folder_of[label]} are the same class; put"
+                    " their images into one folder.",
                     code="duplicate-class",
                     file=f"{place}/{folder}",
                 )
-            matched[folder] = label
-        return matched
+            folder_of[label] = folder
+        return {folder: label for label, folder in folder_of.items()}
 
-    def of_file(self, name: str) -> int | None:
-        """The label of a file named like ImageNet's, WNID_….JPEG."""
-        wnid = name.partition("_")[0]
-        return self._find(wnid)[0] if classes.from_wnid(wnid) != wnid else None
-
-    def why_unknown(self, folder: str) -> str:
+    def why_unknown(self, folder: str, suggest: bool) -> str:
         label, _ = self._find(folder)
         if label is not None:
             return f"another folder has exactly the name of {self.names[label]}"
+        if not suggest:
+            return "not a class"
         known = {normalize_name(name): name for name in self.names}
         meant = difflib.get_close_matches(normalize_name(folder), known, 1, SIMILAR)
         return "not a class" + (f"; did you mean {known[meant[0]]}?" if meant else "")
@@ -379,7 +391,7 @@ def _root(
 def _has_named_files(listing: Listing, root: tuple[str, ...], labels: _Labels) -> bool:
     """Whether a folder has files that are named after a class."""
     return any(
-        len(parts) == 1 and labels.of_file(parts[0]) is not None for parts, _ in listing.below(root)
+        len(parts) == 1 and labels.of_wnid(parts[0]) is not None for parts, _ in listing.below(root)
     )
 
 

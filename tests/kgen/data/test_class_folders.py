@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import unicodedata
 import zipfile
 
@@ -137,6 +138,29 @@ def test_wordnet_ids_and_texts_name_the_same_classes(tmp_path):
     ids = ("n01440764", "n02102040")
     assert [len(images) for images in found(tmp_path, texts)[0].values()] == [1, 1]
     assert [len(images) for images in found(tmp_path, ids)[0].values()] == [1, 1]
+
+
+@pytest.mark.parametrize("between", ["-", "_", " "])
+def test_a_wordnet_id_in_front_of_a_text_names_the_class(tmp_path, between):
+    put(tmp_path, f"n01440764{between}tench/1.png", f"n02102040{between}some_dog/1.png")
+    classes, report = found(tmp_path, ("tench", "English springer"))
+    assert list(map(len, classes.values())) == [1, 1] and not report.ignored
+
+
+def test_twenty_thousand_classes_are_matched_in_seconds(tmp_path):
+    names = [f"species {i}" for i in range(20_000)]
+    files = listing.Listing(tmp_path)
+    files.folders = {(name.replace("species", "specie"),) for name in names[:1000]}
+    files.folders |= {(name,) for name in names[1000:]}
+    files.files = [((folder, "1.png"), tmp_path / folder / "1.png") for (folder,) in files.folders]
+    start = time.process_time()
+    paths, labels, report = class_folders.match(files, names, range(20_000))
+    assert time.process_time() - start < 10  # a second where nothing else runs
+    assert len(paths) == 19_000 and [path.parent.name for path in paths] == [
+        names[label] for label in labels
+    ]
+    assert len(report.ignored) == len(report.missing) == 1000
+    assert "did you mean species" in report.ignored[0].reason
 
 
 def test_files_named_like_imagenets_need_no_folders(tmp_path):
