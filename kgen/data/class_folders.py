@@ -313,7 +313,9 @@ class _Labels:
         """(label, whether the name is exactly the class's)."""
         if name in self._exact:
             return self._exact[name], True
-        similar = self._similar.get(normalize_name(name)) or {self.of_wnid(name)}
+        similar = self._similar.get(normalize_name(name))
+        if similar is None:
+            return self.of_wnid(name), False
         return (next(iter(similar)) if len(similar) == 1 else None), False
 
     def of_wnid(self, name: str) -> int | None:

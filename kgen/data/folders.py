@@ -29,7 +29,7 @@ ImageNet evaluation.
 HEADERS_PER_REPORT = 100
 FILES_AT_ONCE, FILES_PER_TASK = 16, 100
 """Threads that ask a drive about files, and the files per task."""
-DECODING = 1
+DECODING = 2
 """Changes whenever the same file is decoded to different pixels; see `ImageFiles.fingerprint`."""
 Progress = Callable[[int, int], None]
 """Receives the number of items done and their total; may raise to stop."""

@@ -41,9 +41,14 @@ _ELSEWHERE = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".nef", ".cr2", 
 MAX_PIXELS = 89_478_485
 """Limit on the pixels of a decoded image (268 MB as RGB); Pillow's own default for a warning."""
 MAX_FILE_BYTES = 2**28
-LARGE_PIXELS = 2**24
-"""Images of more pixels than this are decoded one at a time, which bounds the memory."""
-_large_image = threading.Lock()
+MAX_BYTES_AT_ONCE = 2**28
+"""Limit on the estimated memory of all images that are read at the same time, and on the files that
+are open; a single one may exceed it.
+"""
+BYTES_PER_PIXEL = 12
+"""Of an image while it is decoded, turned, and converted; Pillow stores RGB in 4 bytes."""
+BYTES_PER_PROGRESSIVE_PIXEL = 6
+"""A progressive JPEG is also kept as coefficients, at its full size."""
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -84,6 +89,38 @@ class ImageSource(Protocol):
 
     def open(self, mode: Literal["rb"], /) -> IO[bytes]: ...
 
+    def stat(self) -> _Sized: ...
+
+
+class _Sized(Protocol):
+    @property
+    def st_size(self) -> int: ...
+
+
+class _Budget:
+    """Bytes that all threads together may use; each waits until its share is free."""
+
+    def __init__(self, total: int):
+        self._total, self._used = total, 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def share(self, wanted: int) -> Iterator[None]:
+        """Whoever wants more than there is gets everything, alone."""
+        wanted = min(wanted, self._total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._used + wanted <= self._total)
+            self._used += wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= wanted
+                self._changed.notify_all()
+
+
+_files, _pixels = _Budget(MAX_BYTES_AT_ONCE), _Budget(MAX_BYTES_AT_ONCE)
+
 
 class _Unreadable(Exception):
     """Why an image cannot be shown."""
@@ -123,14 +160,13 @@ def decode(
     """
     height, width = size
     try:
-        with _opened(source, at_least=round(2 * margin * max(size))) as image:
-            image = _viewed(image)
-            if channels == 1:
-                image = image.convert("L")
+        at_least = round(2 * margin * max(size))
+        with _opened(source, at_least) as (image, needed), _pixels.share(needed):
+            image = _upright(image)
             box = _center_box(image.size, (width, height), margin) if crop else None
-            if box or image.size != (width, height):
+            if box or image.size != (width, height):  # first: the rest is then cheap
                 image = image.resize((width, height), Image.Resampling.BILINEAR, box)
-            pixels = np.asarray(image)
+            pixels = np.asarray(_on_white(image, "L" if channels == 1 else "RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and its own types
         raise DataError(
             f"{source} is not a readable image ({_reason(source, error)}); replace it, or remove it"
@@ -148,52 +184,72 @@ def problem(source: ImageSource) -> str | None:
     Decodes a file only if it does not end as its format requires.
     """
     try:
-        with _opened(source, at_least=256) as image:
+        with _opened(source, at_least=256) as (image, needed):
             if not _ends_properly(source):
-                image.load()
+                with _pixels.share(needed):
+                    image.load()
     except Exception as error:  # as in `decode`
         return _reason(source, error)
     return None
 
 
 @contextlib.contextmanager
-def _opened(source: ImageSource, at_least: int) -> Iterator[Image.Image]:
-    """An image, not decoded yet, if it is within the limits.
+def _opened(source: ImageSource, at_least: int) -> Iterator[tuple[Image.Image, int]]:
+    """An image, not decoded yet, if it is within the limits, and the bytes that decoding it needs.
 
     `at_least`: pixels per side that are needed; a larger JPEG is decoded at a fraction of its size.
     """
     formats = sorted({_FORMATS[suffix] for suffix in suffixes()})
-    with source.open("rb") as stream, Image.open(stream, formats=formats) as image:
+    with (
+        _files.share(source.stat().st_size),  # some formats are read as a whole
+        source.open("rb") as stream,
+        Image.open(stream, formats=formats) as image,
+    ):
+        stored = image.width * image.height
         image.draft(None, (at_least, at_least))
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:
             raise Image.DecompressionBombError
-        with _large_image if pixels > LARGE_PIXELS else contextlib.nullcontext():
-            yield image
+        coefficients = stored if image.info.get("progressive") else 0
+        yield image, pixels * BYTES_PER_PIXEL + coefficients * BYTES_PER_PROGRESSIVE_PIXEL
 
 
-def _viewed(image: Image.Image) -> Image.Image:
-    """The image as RGB, the way viewers show it."""
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as a viewer turns it, as L, RGB, or RGBA."""
+    is_tiff = image.format == "TIFF"
     image.load()
     with contextlib.suppress(Exception):  # viewers ignore damaged EXIF data
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
         image = image if turn is None else image.transpose(turn)
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        image = _eight_bits(np.asarray(image))
+        return _eight_bits(np.asarray(image), has_no_white=is_tiff and image.mode == "I")
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(paper, layer).convert("RGB")
-    return image.convert("RGB")
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
-def _eight_bits(values: np.ndarray) -> Image.Image:
-    """16-bit integers, or floating-point values in [0,1], as 8 bits."""
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "RGBA":
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert(mode)
+
+
+def _eight_bits(values: np.ndarray, has_no_white: bool) -> Image.Image:
+    """16-bit integers, or floating-point values in [0,1], as 8 bits.
+
+    `has_no_white`: 32-bit integers, which hold 16 bits in some files and 8 in others.
+    """
     low, high = float(values.min()), float(values.max())
     top = 1.0 if values.dtype.kind == "f" else 65_535.0
-    if not (low >= 0 and high <= top):  # also false for NaN
-        raise _Unreadable(f"its values range from {low:g} to {high:g}; save it with 8 or 16 bits")
-    return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+    is_ambiguous = has_no_white and high <= 255
+    if is_ambiguous or not (low >= 0 and high <= top):  # also false for NaN
+        kind = " as 32-bit integers" if has_no_white else ""
+        raise _Unreadable(
+            f"its values range from {low:g} to {high:g}{kind}; save it with 8 or 16 bits"
+        )
+    scaled = np.multiply(values, 255 / top, dtype=np.float32)
+    return Image.fromarray(np.round(scaled, out=scaled).astype(np.uint8))
 
 
 def _center_box(

@@ -14,7 +14,7 @@ import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 from kgen.data.images import MAX_FILE_BYTES, DataError, ImageSource
 
@@ -33,6 +33,44 @@ _INTERNAL = {
     "__pycache__",
 }
 """Names in lowercase that are hidden from people although they do not start with a dot."""
+
+
+READ_BYTES = 2**16
+
+
+class MemberState(NamedTuple):
+    """Values that change with the contents of a file in a ZIP file."""
+
+    st_size: int
+    checksum: int
+
+
+class _Unpacked(io.RawIOBase):
+    """A file in a ZIP file, of which never more than `READ_BYTES` are unpacked at once."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        found = self._stream.read(min(len(buffer), READ_BYTES))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 class Member:
@@ -57,14 +95,20 @@ class Member:
         return str(self)
 
     def open(self, mode: Literal["rb"] = "rb", /) -> IO[bytes]:
-        """Its contents. Raises OSError, and what zipfile raises for damage and passwords."""
+        """Its contents, unpacked while they are read. Raises OSError, and what zipfile raises for
+        damage and passwords.
+        """
         if self._info.file_size > MAX_FILE_BYTES:
             raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MB")
-        return io.BytesIO(self._archive.read(self._info))
+        stream = self._archive.open(self._info)
+        assert isinstance(stream, zipfile.ZipExtFile)
+        stream.MAX_SEEK_READ = READ_BYTES  # to skip bytes, zipfile unpacks 16 MB at a time
+        return io.BufferedReader(
+            _Unpacked(stream), READ_BYTES
+        )  # going back costs all from the start
 
-    def state(self) -> tuple[int, int]:
-        """Values that change with its contents: size and checksum."""
-        return self._info.file_size, self._info.CRC
+    def stat(self) -> MemberState:
+        return MemberState(self._info.file_size, self._info.CRC)
 
 
 def state(source: ImageSource) -> tuple[int, int]:
@@ -72,7 +116,7 @@ def state(source: ImageSource) -> tuple[int, int]:
     OSError.
     """
     if isinstance(source, Member):
-        return source.state()
+        return source.stat()
     found = os.stat(str(source))
     return found.st_size, found.st_mtime_ns
 

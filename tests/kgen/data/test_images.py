@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
-from kgen.data import images
+from kgen.data import images, listing
 from tests.support.errors import raises
+from tests.support.memory import peak_megabytes
 from tests.support.pictures import png_header
 
 SIDE = 8
@@ -68,6 +70,16 @@ def test_sixteen_bits_are_scaled(tmp_path, suffix):
     assert np.array_equal(read(path)[0], TOP_DOWN)
 
 
+def test_32_bit_integers_without_a_known_white_are_refused(tmp_path):
+    """0 to 200 may be eight bits, or sixteen that are almost black."""
+    values = TOP_DOWN.astype(np.int32)
+    path = saved(tmp_path / "a.tif", Image.fromarray(values * 257))
+    assert np.array_equal(read(path)[0], TOP_DOWN)
+    saved(path, Image.fromarray(values))
+    with raises(images.DataError, "not-an-image", path, "255", file=str(path)):
+        read(path)
+
+
 def test_floats_in_0_1_are_scaled_and_others_refused(tmp_path):
     path = saved(tmp_path / "a.tif", Image.fromarray(TOP_DOWN.astype(np.float32) / 255))
     assert np.array_equal(read(path)[0], TOP_DOWN)
@@ -98,11 +110,62 @@ def test_cmyk_becomes_rgb(tmp_path, suffix):
     assert red > 240 and green < 15 and blue < 15
 
 
-def test_a_narrow_strip_costs_no_memory(tmp_path):
-    """Scaled as a whole, it would have 15 million rows of 256 pixels."""
-    strip = np.full((60_000, 1), 80, np.uint8)
-    found = read(saved(tmp_path / "a.png", Image.fromarray(strip)), 3, (224, 224), crop=True)
-    assert found.shape == (3, 224, 224) and (found == 80).all()
+READ = """
+import sys
+from pathlib import Path
+from kgen.data.folders import ImageFiles, check_headers
+from kgen.data.listing import list_files
+def read(path, times=1):
+    ImageFiles([Path(path)] * times, 3, (224, 224), crop=True)[:]
+read(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    return saved(tmp_path / "small.png", Image.new("RGB", (300, 300)))
+
+
+@pytest.mark.slow
+def test_a_narrow_strip_costs_no_memory(tmp_path, small):
+    """Scaled as a whole, it would have 1.5 million rows of 256 pixels."""
+    path = saved(tmp_path / "a.png", Image.fromarray(np.full((6_000, 1), 80, np.uint8)))
+    assert (read(path, 3, (224, 224), crop=True) == 80).all()
+    assert peak_megabytes("read(sys.argv[2])", small, path, before=READ) < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, limit", [("RGB", 160), ("RGBA", 300), ("I;16", 250)])
+def test_large_images_take_turns(tmp_path, small, kind, limit):
+    """Four images of 16 million pixels by two or more threads."""
+    image = Image.new(kind, (4000, 4000), 9)
+    path = saved(tmp_path / "a.png", image, compress_level=1)
+    assert peak_megabytes("read(sys.argv[2], 4)", small, path, before=READ) < limit
+
+
+@pytest.mark.slow
+def test_checking_a_zip_unpacks_no_file_as_a_whole(tmp_path, small):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for i in range(3):
+            archive.writestr(f"{i}.png", png_header(28, 28).ljust(100 << 20, b"\0"))
+    check = "check_headers([file for _, file in list_files(Path(sys.argv[2])).files])"
+    assert peak_megabytes(check, small, tmp_path / "a.zip", before=READ) < 30
+
+
+def test_a_file_in_a_zip_can_be_read_in_any_order(tmp_path):
+    """As TIFF needs: its directory is often at the end, and names places before it."""
+    content = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.bin", content)
+    [(_, member)] = listing.list_files(tmp_path / "a.zip").files
+    with member.open("rb") as stream:
+        for start, length in ((290_000, 500), (10, 100_000), (0, 4), (299_990, 100)):
+            stream.seek(start)
+            assert stream.read(length) == content[start : start + length]
+        stream.seek(0, 2)
+        assert stream.tell() == len(content)
+        stream.seek(0)
+        assert stream.read() == content
 
 
 @pytest.mark.parametrize("shape", [(30, 40), (41, 29), (300, 77)])
