@@ -6,15 +6,22 @@ them; code that stores something there for long warns the user (`kgen.journal.jo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import platform
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 ATTEMPTS = 20
+NOTE_SECONDS = 30.0
+"""How long a note that stands for a lock is valid. The clocks of two machines may differ by less.
+"""
 UNSUPPORTED = {
     getattr(errno, name)
     for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOLCK")
@@ -136,37 +143,84 @@ class FolderLock:
 
     The system releases it when that process ends, however it ends. Raises Locked if it is still
     held after `attempts`, a tenth of a second apart, because a reader that only checks holds it for
-    a moment. On a drive without locks, nothing is held and `supported` is False.
+    a moment. On a drive without locks, `supported` is False, and a note in the file stands for the
+    lock; it is renewed until `release` and expires `NOTE_SECONDS` after its process is gone.
     """
 
     def __init__(self, folder: Path, attempts: int = 5):
         self.supported = True
-        self._file = (folder / "lock").open("a+b")
+        self._released = threading.Event()
+        self._path = folder / "lock"
+        self._file = self._path.open("a+b")
         for attempt in range(attempts):
             try:
-                return self._acquire()
+                return _lock(self._file)
             except (BlockingIOError, PermissionError):  # held: POSIX, Windows
-                if attempt < attempts - 1:
-                    time.sleep(0.1)
+                pass
             except OSError as error:
-                if error.errno in UNSUPPORTED:
-                    self.supported = False
-                    return
-                self._file.close()
-                raise
+                if error.errno not in UNSUPPORTED:
+                    self._file.close()
+                    raise
+                self.supported = False
+                if not _is_noted(self._path):
+                    return self._write_note()
+            if attempt < attempts - 1:
+                time.sleep(0.1)
         self._file.close()
         raise Locked(f"{folder} is being written by another process")
 
-    def _acquire(self) -> None:
-        if sys.platform == "win32":
-            import msvcrt
+    def _write_note(self) -> None:
+        try:
+            self._file.truncate(0)
+            self._file.write(f"{platform.node()} {os.getpid()}\n".encode())
+            self._file.flush()
+        except OSError:
+            self._file.close()
+            raise
+        threading.Thread(target=self._renew_note, daemon=True).start()
 
-            self._file.seek(0)
-            msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _renew_note(self) -> None:
+        while not self._released.wait(NOTE_SECONDS / 6):
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
 
     def release(self) -> None:
+        if not self.supported and not self._released.is_set():
+            self._released.set()
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
         self._file.close()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process, this one included, holds the folder's lock. Raises OSError."""
+    path = folder / "lock"
+    with path.open("a+b") as file:
+        try:
+            _lock(file)
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            return _is_noted(path)
+    return False
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed, without waiting. Raises OSError."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_noted(path: Path) -> bool:
+    """Whether a lock file contains a note that was renewed recently."""
+    stat = path.stat()
+    return stat.st_size > 0 and abs(time.time() - stat.st_mtime) < NOTE_SECONDS

@@ -22,7 +22,7 @@ from safetensors.numpy import load as load_arrays
 
 from kgen.errors import KGenError
 from kgen.events import Event, RunFinished, RunStarted, from_json
-from kgen.files import FolderLock, Locked
+from kgen.files import is_locked
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 
 if TYPE_CHECKING:
@@ -336,12 +336,9 @@ def being_written(path: str | Path) -> bool:
     if not (Path(path) / "lock").is_file():
         return False
     try:
-        FolderLock(Path(path), attempts=1).release()
-    except Locked:
-        return True
+        return is_locked(Path(path))
     except OSError:  # a folder that is not writable has no writer
         return False
-    return False
 
 
 def _load(file: Path, max_bytes: int = MAX_FILE_BYTES) -> dict[str, np.ndarray]:

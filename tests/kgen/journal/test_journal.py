@@ -816,6 +816,21 @@ def test_a_drive_without_locks_and_fsync_is_told_of_once(quick, tmp_path, monkey
     assert not reading.being_written(tmp_path / "run")
 
 
+def test_on_a_drive_without_locks_an_active_run_is_in_progress(quick, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Closing(Journal.create(tmp_path / "run", quick)):
+        assert reading.being_written(tmp_path / "run")
+        with raises(JournalError, "busy"):
+            Journal.reopen(tmp_path / "run", 0, 0)
+        assert reading.being_written(tmp_path / "run")
+    assert not reading.being_written(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("recorded", "warned"), [(1, False), (10_000, True), (0, False), ("many", False)]
 )
