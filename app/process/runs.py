@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from app.process.follow import Follower
 from app.web.errors import Missing
 from app.web.notifier import Notifier
 from app.web.publish import Published, publish
+from kgen import shell
 from kgen.engine.controls import ACTIONS, UNITS
 from kgen.errors import KGenError
 from kgen.journal.reading import JournalError, being_written, open_run
@@ -143,7 +143,7 @@ class Runs:
         with self._lock:
             self._require_idle()
             path, recipe = self._locate(name)
-            _require_no_own_code(recipe, f"python -m kgen resume {shlex.quote(str(path))}")
+            _require_no_own_code(recipe, f"python -m kgen resume {shell.quote(str(path))}")
             self._check_folder()
             follower, child = self._launch(path, recipe, {"resume": str(path)})
         self._await_start(follower, child)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shlex
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from app.web.uploads import Refused, Uploads
+from kgen import shell
 from kgen.data import classes
 from kgen.nets import architectures, own_code
 from kgen.paths import HomeError
@@ -154,7 +154,7 @@ class TeacherChecks:
         parsed = request.parse_request(fields | {"path": str(path)})
         if own_code.is_own(parsed.architecture or ""):
             words = ("preflight", path.name, "--arch", str(parsed.architecture))
-            command = f"python -m kgen {shlex.join(words)} --classes … --save NAME"
+            command = f"python -m kgen {shell.join(words)} --classes … --save NAME"
             raise Refused(
                 "The page does not run Python files. To check your own network and save it as a"
                 f" teacher for runs on the command line, use {command}.",

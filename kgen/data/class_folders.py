@@ -18,6 +18,7 @@ from typing import Any
 from kgen.data import classes, images
 from kgen.data.images import DataError
 from kgen.data.listing import Listing, Member
+from kgen.phrases import first_few
 
 TEST = ("test", "testing", "val", "valid", "validation", "eval")
 TRAIN = ("train", "training")
@@ -30,7 +31,6 @@ LOOSE = "(no folder)"
 """Stands for images that are in no class's folder."""
 NOT_SELECTED = "not selected"
 _WNID = re.compile(r"(n\d{8})[-_ ]", re.IGNORECASE)
-MAX_LISTED = 5
 MAX_WRAPPERS = 8
 """How many folders may enclose the one with the classes."""
 
@@ -405,6 +405,4 @@ def _some(items: Sequence[str]) -> str:
     """The first few items; the others are counted. A file name may contain bytes that are not valid
     text.
     """
-    more = len(items) - MAX_LISTED
-    text = ", ".join(items[:MAX_LISTED]) + (f" and {more:,} more" if more > 0 else "")
-    return text.encode("utf-8", "replace").decode()
+    return first_few(items).encode("utf-8", "replace").decode()

@@ -8,6 +8,7 @@ from torch import nn
 
 from kgen.engine.synthesis import Diverged
 from kgen.keyregion import gaussian_target
+from kgen.phrases import short_message
 from kgen.preflight import probes
 from kgen.preflight.request import Row
 from kgen.teachers import MapKind, Teacher
@@ -218,9 +219,3 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
         finding=finding,
         advice="The recipe field 'generator_steps' sets how many steps a batch of images takes.",
     )
-
-
-def short_message(error: BaseException) -> str:
-    """An exception's message, short enough for a sentence."""
-    text = " ".join(str(error).split())
-    return text[:150].rstrip(". ") if text else type(error).__name__

@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 
 from kgen import embeddings
 from kgen.data.classes import embedded
+from kgen.phrases import MAX_LISTED, and_more, first_few
 from kgen.preflight.request import Row
-
-MAX_LISTED = 5
 
 
 def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> Row:
@@ -52,7 +51,7 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
     return Row(
         name="classes",
         status="ok",
-        finding=f"{_count(outputs)}, {len(names)} names: {_list(names)}",
+        finding=f"{_count(outputs)}, {len(names)} names: {first_few(names)}",
         advice=f"Read {source}." if source else "",
     )
 
@@ -68,7 +67,7 @@ def check_texts(names: Sequence[str]) -> Row:
         return Row(
             name="class texts",
             status="fail",
-            finding=f"the same text for several classes: {occurrences}{_more(duplicates)}",
+            finding=f"the same text for several classes: {occurrences}{and_more(duplicates)}",
             advice="Rename one of them; a class is selected, shown and embedded by its text.",
         )
     rows = embedded()
@@ -80,7 +79,7 @@ def check_texts(names: Sequence[str]) -> Row:
             for name in missing[:MAX_LISTED]
             if (found := difflib.get_close_matches(name, rows, 1, 0.75))
         ]
-        findings.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
+        findings.append(f"no embedding for {len(missing)} of {len(names)}: {first_few(missing)}")
         advice.append(
             "Runs use class centers instead, which need no texts"
             + (f"; or rename: {', '.join(suggestions)}" if suggestions else "")
@@ -89,7 +88,7 @@ def check_texts(names: Sequence[str]) -> Row:
     if close := _close([name for name in names if name in rows], rows):
         findings.append(
             "nearly the same text:"
-            f" {', '.join(f'{a!r} and {b!r}' for a, b in close[:MAX_LISTED])}{_more(close)}"
+            f" {', '.join(f'{a!r} and {b!r}' for a, b in close[:MAX_LISTED])}{and_more(close)}"
         )
         advice.append(
             "Rename one of each pair, or run with --set embedding=center: the nearest pair sets the"
@@ -115,11 +114,3 @@ def _close(names: list[str], rows: dict[str, int]) -> list[tuple[str, str]]:
 
 def _count(outputs: int) -> str:
     return f"{outputs} class{'es' * (outputs != 1)}"
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_LISTED]) + _more(names)
-
-
-def _more(items: Sequence) -> str:
-    return f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""

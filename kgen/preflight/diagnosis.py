@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from kgen.nets import architectures
+from kgen.phrases import first_few
 from kgen.preflight.matching import Fit, Head, format_shape, other_head
 from kgen.preflight.nearest import nearest
 from kgen.zoo.zoo import ZooError
 
-MAX_LISTED = 5
-"""How many tensors of each kind are listed by name."""
 MAX_TRIED, MAX_SECONDS = 6, 15.0
 """How many architectures are built to see whether one fits, and how long that may take."""
 
@@ -137,12 +136,7 @@ def _listed(fit: Fit) -> str:
         "unexpected": fit.unexpected,
         "of a different shape": fit.misshapen,
     }
-    return "; ".join(
-        f"{len(t)} {kind}: {', '.join(t[:MAX_LISTED])}"
-        f"{f' and {len(t) - MAX_LISTED} more' if len(t) > MAX_LISTED else ''}"
-        for kind, t in parts.items()
-        if t
-    )
+    return "; ".join(f"{len(t)} {kind}: {first_few(t)}" for kind, t in parts.items() if t)
 
 
 def _stem(fit: Fit) -> str | None:
@@ -178,7 +172,7 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
             " classifier, or train one on top of this network first.",
         )
     weights = [(n, t) for n, t in others.items() if t.ndim == 2]
-    parts = ", ".join(f"{n} ({format_shape(t)})" for n, t in weights[:MAX_LISTED])
+    parts = first_few([f"{n} ({format_shape(t)})" for n, t in weights])
     layers = f"{len(weights)} layers" if len(weights) != 1 else "1 layer"
     if len(weights) == 1 and not inside:
         (there, _), old = weights[0], f"{layer}."

@@ -19,6 +19,7 @@ from kgen.data import classes
 from kgen.events import TeacherCard
 from kgen.nets import own_code
 from kgen.nets.arguments import to_text
+from kgen.phrases import first_few, short_message
 from kgen.preflight import capabilities, classtexts, diagnosis, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_PER_CLASS, TeacherDefaults
 from kgen.preflight.register import save_teacher
@@ -36,8 +37,6 @@ from kgen.zoo.zoo import ZooError
 
 READING_SECONDS = 30
 """Limit on processor time for reading a file."""
-MAX_LISTED = 5
-"""How many ignored tensors are listed by name."""
 
 
 class _Finished(Exception):
@@ -205,7 +204,7 @@ class Examination:
         except Exception as error:  # whatever a library's constructor raises
             self.fail(
                 "architecture",
-                f"{known.architecture} cannot be built: {capabilities.short_message(error)}",
+                f"{known.architecture} cannot be built: {short_message(error)}",
                 "Another name for the same architecture may work.",
             )
         parameters = sum(p.numel() for p in fit.network.parameters())
@@ -281,17 +280,18 @@ class Examination:
             example = others[0] or "."
             advice.append(f"The file also has {named}. To use those: --weights {example}.")
         if place.folded:
-            findings.append(f"put together from parts: {_some(place.folded)}")
+            findings.append(f"put together from parts: {first_few(place.folded)}")
         if place.renamed:
             renamed = ", ".join(f"{old!r} is {new!r}" for old, new in place.renamed.items())
             findings.append(f"other names for the same layers: {renamed}")
         suspicious = matching.suspicious(fit)
         if fit.complete and (ignored := matching.unused(fit)):
             count = f"{len(ignored)} tensor{'s' * (len(ignored) > 1)}"
-            findings.append(f"ignored {count}: {_some(ignored)}")
+            findings.append(f"ignored {count}: {first_few(ignored)}")
             if suspicious:
                 advice.append(
-                    f"If the network uses {_some(suspicious)}, its architecture is a different one."
+                    f"If the network uses {first_few(suspicious)}, its architecture is a different"
+                    " one."
                 )
         if self.request.by_order:
             findings = findings[:1]
@@ -427,7 +427,7 @@ class Examination:
             self.fail(
                 "input",
                 f"it does not accept {side.value} × {side.value} × {fit.channels} images:"
-                f" {capabilities.short_message(error)}",
+                f" {short_message(error)}",
                 "Set the side of its training images with --side.",
             )
         smallest, size = (
@@ -511,12 +511,6 @@ class Examination:
                 f"Set --data if it is one of: {', '.join(classes.known())}; or use your own folder"
                 " in a run: --set real_images=FOLDER.",
             )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = len(names) - MAX_LISTED
-    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _format_numbers(values: Sequence[float]) -> str:

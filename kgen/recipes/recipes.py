@@ -11,9 +11,9 @@ import functools
 import inspect
 import json
 import re
-import shlex
 from collections.abc import Callable
 
+from kgen import shell
 from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
 from kgen.recipes import paper, photographs
@@ -298,5 +298,5 @@ def command(recipe: Recipe) -> str:
         else:
             plain = isinstance(value, str) and parse_setting(f"{path}={value}")[1] == value
             text = value if plain else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-            words.append(f"--set {shlex.quote(f'{path}={text}')}")
+            words.append(f"--set {shell.quote(f'{path}={text}')}")
     return " ".join(words)

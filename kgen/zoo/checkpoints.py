@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kgen.zoo import filetypes, folding, torch_files
-from kgen.zoo.torch_files import KEYS, MAX_TENSORS, SAVE_HINT, CheckpointError, short_message
+from kgen.zoo.torch_files import KEYS, MAX_TENSORS, SAVE_HINT, CheckpointError, relevant_line
 
 MAX_BYTES = 4 * 2**30
 """Limit of a file, and of its tensors together: twice the largest image classifiers in full
@@ -168,7 +168,7 @@ def _safetensors(path: Path) -> Checkpoint:
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({short_message(error)}); copy or"
+            f"{path} is damaged or not a safetensors file ({relevant_line(error)}); copy or"
             " download it again.",
             code="damaged",
         ) from None

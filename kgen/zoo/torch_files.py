@@ -85,7 +85,7 @@ def _check_zip(path: Path) -> bytes:
             members = archive.infolist()
     except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path} is a damaged .pt file ({short_message(error)}); copy or download it again.",
+            f"{path} is a damaged .pt file ({relevant_line(error)}); copy or download it again.",
             code="damaged",
         ) from None
     if len(members) > MAX_TENSORS + 100:
@@ -172,7 +172,7 @@ def _load_error(path: Path, error: Exception, pickle: bytes) -> CheckpointError:
             code="unsupported-version",
         )
     return CheckpointError(
-        f"{path} is damaged or was not written by torch.save ({short_message(error)}); copy or"
+        f"{path} is damaged or was not written by torch.save ({relevant_line(error)}); copy or"
         f" download it again, or {SAVE_HINT}.",
         code="damaged",
     )
@@ -246,7 +246,7 @@ def _listed(types: dict[str, None]) -> str:
     return first + (f" and {len(names) - MAX_NAMED} more types" if len(names) > MAX_NAMED else "")
 
 
-def short_message(error: Exception) -> str:
+def relevant_line(error: Exception) -> str:
     """The relevant line of an exception, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = next(

@@ -1,0 +1,24 @@
+"""Parts of sentences that several messages need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MAX_LISTED = 5
+"""How many items a message lists by name."""
+
+
+def first_few(items: Sequence[str]) -> str:
+    """The first items, and how many more there are."""
+    return ", ".join(items[:MAX_LISTED]) + and_more(items)
+
+
+def and_more(items: Sequence) -> str:
+    """How many items there are beyond those that a message lists: " and 3 more", or nothing."""
+    return f" and {len(items) - MAX_LISTED:,} more" if len(items) > MAX_LISTED else ""
+
+
+def short_message(error: BaseException) -> str:
+    """An exception's message, short enough for a sentence."""
+    text = " ".join(str(error).split())
+    return text[:150].rstrip(". ") if text else type(error).__name__
