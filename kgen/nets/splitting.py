@@ -1,7 +1,8 @@
 """Gives timm's methods to any classifier that ends in a Linear, by splitting it at its last spatial
 map.
 
-The split comes from tracing the forward pass with torch.fx. A network that cannot be traced, or
+The split comes from tracing the forward pass with torch.fx. Branches are followed if they depend
+only on the sizes of the images, and checked whenever it runs. A network that cannot be traced, or
 that has no map through which everything flows, is split before its last Linear instead; then there
 is no map, and the key region is off. It does not matter where the network comes from.
 """
@@ -9,6 +10,7 @@ is no map, and the key region is off. It does not matter where the network comes
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -43,7 +45,17 @@ class SplitNetwork(Network):
         if not _ends_after(network, self._classifier, noise, _unlike_new(network)):
             raise NotSplittable(_ENDS_LATER.format(self._classifier))
         self.num_features = self.get_classifier().in_features
-        self._plan = _Plan.find(network, self._classifier, noise)
+        self._plan: _Plan | None = None
+        self.no_map = ""
+        """Why there is no map, as the end of a sentence; empty if there is one."""
+        try:
+            self._plan = _Plan.find(network, self._classifier, noise)
+        except Exception as error:  # a forward pass can contain anything
+            reason = str(error).partition("\n")[0].strip().rstrip(".")[:150]
+            self.no_map = f"its forward pass cannot be traced ({reason})"
+        else:
+            if self._plan is None:
+                self.no_map = "there is no map through which everything flows"
 
     def verify(self) -> None:
         """Call this once the weights are loaded, because what a network does can depend on them.
@@ -164,62 +176,150 @@ def _ends_after(
     )
 
 
+class _Tracer(fx.Tracer):
+    """Follows the branches that depend on sizes as the images that it is tried on do."""
+
+    def __init__(self, x: Tensor):
+        super().__init__()
+        self.x = x
+        self.branches: dict[fx.Node, bool] = {}
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        node = obj.node
+        nodes = _needed(self.graph, [node])
+        start = {n: self.x for n in nodes if n.op == "placeholder"}
+        value = _run(self.root, self.graph, nodes, start, {node})[node]
+        if not isinstance(value, int):  # it depends on the images themselves
+            return super().to_bool(obj)
+        return self.branches.setdefault(node, bool(value))
+
+
+def _run(
+    network: nn.Module,
+    graph: fx.Graph,
+    nodes: Sequence[fx.Node],
+    env: dict[fx.Node, Any],
+    keep: Collection[fx.Node],
+    on_value: Callable[[fx.Node, Any], None] = lambda node, value: None,
+) -> dict[fx.Node, Any]:
+    """Run nodes that `env` has no value for yet. Each value is freed after its last use unless it
+    is to be kept.
+    """
+    interpreter = fx.Interpreter(network, garbage_collect_values=False, graph=graph)
+    interpreter.env = env
+    last_use = {used: node for node in nodes for used in node.all_input_nodes}
+    for node in nodes:
+        if node not in env:
+            env[node] = interpreter.run_node(node)
+        on_value(node, env[node])
+        for used in node.all_input_nodes:
+            if last_use[used] is node and used not in keep:
+                env.pop(used, None)
+    return env
+
+
 class _Plan(NamedTuple):
-    """How to run a traced network in two parts. Nothing in it changes, so copies share it."""
+    """How to run a traced network in two parts. Copies of the network share it."""
 
     graph: fx.Graph
+    branches: dict[fx.Node, bool]
+    """Conditions on sizes that the traced forward pass depends on."""
     before: tuple[fx.Node, ...]
     """From the images to the map, the last one."""
-    after: tuple[fx.Node, ...] = ()
+    after: tuple[fx.Node, ...]
     """From the map to the embedding, the last one."""
-    counts: tuple[fx.Node, ...] = ()
-    """Nodes before the map that hold the number of images and are used after it."""
+    sizes: dict[fx.Node, bool]
+    """Nodes before the map that hold sizes and are used after it; whether they are proportional to
+    the number of images.
+    """
+    seen: dict[tuple[int, ...], dict[fx.Node, Any]]
+    """Their values (for one image, where proportional) by the size of the map."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Plan:
         return self
 
     def features(self, network: nn.Module, x: Tensor) -> Tensor:
-        return self._run(network, self.before, {self.before[0]: x})[self.before[-1]]
+        start, end = {self.before[0]: x}, self.before[-1]
+        env = _run(network, self.graph, self.before, start, {end, *self.sizes}, self._check)
+        self.seen[tuple(env[end].shape[1:])] = {
+            node: env[node] // len(x) if proportional else env[node]
+            for node, proportional in self.sizes.items()
+        }
+        return env[end]
 
     def head(self, network: nn.Module, features: Tensor) -> Tensor:
-        known = dict.fromkeys(self.counts, len(features)) | {self.before[-1]: features}
-        return self._run(network, self.after, known)[self.after[-1]]
+        seen = self.seen[tuple(features.shape[1:])]
+        start = {
+            node: seen[node] * len(features) if proportional else seen[node]
+            for node, proportional in self.sizes.items()
+        }
+        start[self.before[-1]] = features
+        end = self.after[-1]
+        return _run(network, self.graph, self.after, start, {end}, self._check)[end]
 
-    def _run(
-        self, network: nn.Module, nodes: tuple[fx.Node, ...], env: dict[fx.Node, Any]
-    ) -> dict[fx.Node, Any]:
-        interpreter = fx.Interpreter(network, garbage_collect_values=False, graph=self.graph)
-        interpreter.env = env
-        for node in nodes:
-            if node not in env:
-                env[node] = interpreter.run_node(node)
-        return env
+    def _check(self, node: fx.Node, value: Any) -> None:
+        if node in self.branches and bool(value) is not self.branches[node]:
+            raise ValueError("at this size, the forward pass takes another branch")
 
     @classmethod
     @torch.no_grad()
     def find(cls, network: nn.Module, classifier: str, x: Tensor) -> _Plan | None:
-        """Split at the last map through which everything flows; None without one."""
-        try:
-            options = inspect.signature(network.forward).parameters.values()
-            graph = fx.Tracer().trace(
-                network, {o.name: o.default for o in options if o.default is not o.empty}
-            )
-            layer = [node for node in graph.nodes if node.target == classifier][-1]
-            nodes = _needed(graph, layer.all_input_nodes[0])
-            values = cls(graph, nodes)._run(network, nodes, {nodes[0]: x})
-            for i in reversed(range(1, len(nodes))):
-                if _is_map(values[nodes[i]], x):
-                    before, behind = nodes[: i + 1], nodes[i + 1 :]
-                    weights = tuple(n for n in before if n.op == "get_attr")
-                    counts = tuple(n for n in before if type(values[n]) is int)
-                    if all({*n.all_input_nodes} <= {*nodes[i:], *weights, *counts} for n in behind):
-                        plan = cls(graph, before, (*weights, *behind), counts)
-                        two = plan.head(network, values[nodes[i]][:2])
-                        if torch.allclose(two, values[nodes[-1]][:2], 1e-4, 1e-5):
-                            return plan
-        except Exception:  # control flow that depends on values cannot be traced
-            return None
+        """Split at the last map through which everything flows; None without one. Raises whatever
+        tracing raises.
+        """
+        options = inspect.signature(network.forward).parameters.values()
+        tracer = _Tracer(x)
+        graph = tracer.trace(
+            network, {o.name: o.default for o in options if o.default is not o.empty}
+        )
+        end = [node for node in graph.nodes if node.target == classifier][-1].all_input_nodes[0]
+        nodes = _needed(graph, [end, *tracer.branches])
+        nodes = nodes[: nodes.index(end) + 1]
+        maps: set[fx.Node] = set()
+        sizes: list[dict[fx.Node, Any]] = []  # for all images, and for two
+        for images in (x, x[:2]):
+            found: dict[fx.Node, Any] = {}
+
+            def on_value(node: fx.Node, value: Any) -> None:
+                if not isinstance(value, Tensor):
+                    found[node] = value  # noqa: B023 (called in this iteration)
+                elif _is_map(value, images):  # noqa: B023
+                    maps.add(node)
+
+            env = _run(network, graph, nodes, {nodes[0]: images}, {end}, on_value)
+            sizes.append(found)
+        for i in reversed(range(1, len(nodes))):
+            if nodes[i] not in maps or nodes[i] is end:
+                continue
+            early, moved = {*nodes[:i]}, []
+            for node in nodes[i + 1 :]:  # sizes that are computed late, but not from the map
+                if node in sizes[0] and node.all_input_nodes and early >= {*node.all_input_nodes}:
+                    early.add(node)
+                    moved.append(node)
+            before = (*nodes[:i], *moved, nodes[i])
+            behind = tuple(n for n in nodes[i + 1 :] if n not in early)
+            weights = tuple(n for n in before if n.op == "get_attr")
+            needed = {used for n in behind for used in n.all_input_nodes}
+            needed -= {nodes[i], *behind, *weights}
+            if any(_proportional(*(s.get(n) for s in sizes)) is None for n in needed):
+                continue
+            used = {n: bool(_proportional(*(s[n] for s in sizes))) for n in needed}
+            plan = cls(graph, tracer.branches, before, (*weights, *behind), used, {})
+            embedding = plan.head(network, plan.features(network, x)[:2])
+            if torch.allclose(embedding, env[end], 1e-4, 1e-5):
+                return plan
         return None
+
+
+def _proportional(all_images: Any, two: Any) -> bool | None:
+    """Whether a size is proportional to the number of images; None if it is neither that nor the
+    same for any number.
+    """
+    if all_images is None or isinstance(all_images, Tensor):
+        return None
+    if all_images == two:
+        return False
+    return True if type(two) is int and all_images * 2 == two * TRIED else None
 
 
 def _is_map(value: Any, images: Tensor) -> bool:
@@ -233,9 +333,9 @@ def _is_map(value: Any, images: Tensor) -> bool:
     )
 
 
-def _needed(graph: fx.Graph, end: fx.Node) -> tuple[fx.Node, ...]:
-    """The nodes that a node depends on, and itself, in the order in which they run."""
-    needed, waiting = {end}, [end]
+def _needed(graph: fx.Graph, ends: Sequence[fx.Node]) -> tuple[fx.Node, ...]:
+    """The nodes that some nodes depend on, and these, in the order in which they run."""
+    needed, waiting = {*ends}, [*ends]
     while waiting:
         new = set(waiting.pop().all_input_nodes) - needed
         needed |= new

@@ -86,12 +86,14 @@ def maps(
             f" {changed}."
         )
     if kind == "none":
+        reason = getattr(teacher.network, "no_map", "")
+        where = f": {reason}" if reason else " before its pooling"
         advice = f"The key region is off: nothing shows where the teacher looks. {note}".strip()
         return [
             Row(
                 name="spatial map",
                 status="warn",
-                finding=f"none before its pooling{limit}",
+                finding=f"none{where}{limit}",
                 advice=advice,
             )
         ], tuple(sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import timm
@@ -54,6 +55,19 @@ class Backbone(nn.Module):
         return self.head(self.backbone(x))
 
 
+class Measured(Pooled):
+    """Sizes read from the images and used behind the map, and an assertion about them."""
+
+    def forward(self, x):
+        shape = x.shape
+        b, c, h, w = shape
+        assert h == w and c == 3, f"{c} channels"
+        x = self.maps(x)
+        if h % 4:
+            x = x * 0
+        return self.fc(x.reshape(b, -1, (h // 4) * (w // 4)).sum(2) / (h // 4 * shape[3] // 4))
+
+
 class Branching(Pooled):
     """A forward pass that depends on values, which cannot be traced."""
 
@@ -72,6 +86,7 @@ class Perceptron(nn.Sequential):
         (Pooled, (16, 8, 8), 16),
         (Flattened, (16, 8, 8), 32),
         (Backbone, (192, 2, 2), 96),
+        (Measured, (16, 8, 8), 16),
         (Branching, (16,), 16),
         (Perceptron, (20,), 20),
     ],
@@ -159,3 +174,42 @@ def test_what_follows_the_logits_is_looked_for_again_in_the_loaded_weights():
     split.load_state_dict(before | {"network.ending.times": torch.tensor(2)})
     with pytest.raises(NotSplittable):
         split.verify()
+
+
+def test_sizes_follow_the_images(rng):
+    """At any resolution and for any number of images; another branch is never taken silently."""
+    whole = seeded(Measured, 0).eval()
+    split = SplitNetwork(whole, 3, 32)
+    assert not split.no_map
+    with torch.no_grad():
+        maps = {}
+        for n, side in ((5, 32), (2, 16), (1, 48)):
+            images = torch.rand(n, 3, side, side, generator=rng)
+            maps[side] = split.forward_features(images), whole(images)
+        for features, expected in maps.values():
+            torch.testing.assert_close(split.forward_head(features), expected)
+        with pytest.raises(ValueError, match="branch"):
+            split(torch.rand(1, 3, 30, 30, generator=rng))
+
+
+def test_why_there_is_no_map_is_said():
+    for kind, fact in ((Branching, "control flow"), (Perceptron, "everything flows")):
+        assert fact in SplitNetwork(seeded(kind, 0), 3, 32).no_map
+
+
+def test_activations_are_freed_while_they_are_not_needed():
+    """The most bytes held at once by a chain of ten layers, in its own forward pass and split."""
+    convolutions = [layer for _ in range(10) for layer in (nn.Conv2d(8, 8, 1), nn.Tanh())]
+    chain = nn.Sequential(nn.Conv2d(3, 8, 1), *convolutions, nn.AdaptiveAvgPool2d(1))
+    whole = nn.Sequential(chain, nn.Flatten(), nn.Linear(8, 5)).eval()
+    split, alive, most = SplitNetwork(whole, 3, 32), [], []
+
+    def note(_, __, output):
+        alive.append(weakref.ref(output))
+        most.append(sum(ref() is not None for ref in alive))
+
+    for layer in chain:
+        layer.register_forward_hook(note)
+    with torch.no_grad():
+        split.forward_features(torch.rand(2, 3, 32, 32))
+    assert max(most) <= 3
