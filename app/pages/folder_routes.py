@@ -17,7 +17,7 @@ from app.web.answers import error_response, fresh_json
 from app.web.errors import RequestError
 from app.web.uploads import Refused
 
-MAX_BODY_BYTES = 10**6
+MAX_BODY_BYTES = 10**5
 NO_STORE = {"Cache-Control": "no-store"}
 
 

@@ -16,7 +16,6 @@ from app.process.child import Child
 from app.web.uploads import Refused
 
 COMMAND = (sys.executable, "-m", "kgen", "data", "check", "-")
-MAX_CLASSES = 100_000
 
 
 class FolderChecks:
@@ -33,7 +32,7 @@ class FolderChecks:
         self._child: Child | None = None
 
     def start(self, payload: Any) -> str:
-        """Start a check of {folder, teacher, classes}; returns its id. Raises Refused."""
+        """Start a check of {folder, teacher}; returns its id. Raises Refused."""
         request = _parse(payload)
         with self._lock:
             self._end()
@@ -87,16 +86,11 @@ class FolderChecks:
 def _parse(payload: Any) -> dict[str, Any]:
     """The validated request; the child checks what it refers to."""
     fields = payload if isinstance(payload, dict) else {}
-    folder, teacher, classes = (fields.get(name) for name in ("folder", "teacher", "classes"))
-    if (
-        not isinstance(teacher, str)
-        or not isinstance(classes, list)
-        or len(classes) > MAX_CLASSES
-        or not all(isinstance(name, str) for name in classes)
-    ):
+    folder, teacher = fields.get("folder"), fields.get("teacher")
+    if not isinstance(teacher, str):
         raise Refused(
             "Invalid check request: expected the fields of the form.", code="invalid-request"
         )
     if not isinstance(folder, str) or len(folder) > 4096 or not folder.strip().isprintable():
         raise Refused("The folder must be one line of text.", code="invalid-path")
-    return {"folder": str(Path(folder.strip().strip('"'))), "teacher": teacher, "classes": classes}
+    return {"folder": str(Path(folder.strip().strip('"'))), "teacher": teacher}

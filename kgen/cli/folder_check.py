@@ -1,7 +1,8 @@
 """`python -m kgen data check FOLDER`: which subfolder is which class, and what cannot be read.
 
 The app runs the same command for the folder that someone enters on the page: it sends one JSON line
-{"folder", "teacher", "classes"} and receives JSON lines {"kind": progress | report | error, …}.
+{"folder", "teacher"} and receives JSON lines {"kind": progress | report | error, …}. The report
+covers all classes; the page shows the part that belongs to the selection.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,7 @@ def check(folder: str, teacher: str | None, as_json: bool) -> int:
         )
     try:
         with ImageProgress(quiet=as_json) as bar:
-            report = examine(
-                folder, teacher, None, bar.activity("checking"), bar.activity("decoding")
-            )
+            report = examine(folder, teacher, bar.activity("checking"), bar.activity("decoding"))
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130
@@ -61,18 +60,16 @@ def check(folder: str, teacher: str | None, as_json: bool) -> int:
 def examine(
     folder: str,
     teacher: str,
-    selected: Sequence[str] | None,
     on_header: Progress,
     on_decoded: Progress | None = None,
 ) -> FolderReport:
-    """Match a folder with a teacher's classes, or some of them, and check every image.
+    """Match a folder with a teacher's classes, and check every image.
 
     Decodes the images if `on_decoded` is given; otherwise, only their headers are read. Raises
     DataError, ZooError.
     """
     names = zoo.classes(teacher)
-    wanted = set(names if selected is None else selected)
-    labels = tuple(i for i, name in enumerate(names) if name in wanted)
+    labels = tuple(range(len(names)))
     real = data.image_folder(folder, names, zoo.card(teacher), labels, on_header)
     assert real.report is not None  # the user's own folder always has one
     if on_decoded:
@@ -103,14 +100,16 @@ def serve() -> int:
 
     try:
         request = json.loads(sys.stdin.readline())
-        report = examine(request["folder"], request["teacher"], request["classes"], on_progress)
+        report = examine(request["folder"], request["teacher"], on_progress)
     except KGenError as error:
         send("error", text=str(error), code=error.code)
         return 2
     except OSError as error:
         send("error", text=f"{error.filename or 'A file'} cannot be read: {error.strerror}.")
         return 2
-    remarks = [{"text": text, "remedy": remedy} for text, remedy in report.remarks()]
+    found = replace(report, classes=tuple(row for row in report.classes if row.images))
+    # without the missing classes: only the page knows which ones are selected
+    remarks = [{"text": text, "remedy": remedy} for text, remedy in found.remarks()]
     send("report", **report.to_json(), remarks=remarks)
     return 0
 

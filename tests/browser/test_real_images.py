@@ -45,12 +45,23 @@ def test_the_folder_is_reported_below_its_field_and_bad_files_in_the_notes(
     expect(report).to_contain_text("did you mean Bag?")
     expect(report).to_contain_text("empty.png (the file is empty)")
 
+    checks: list[str] = []
+    studio.page.on("request", lambda r: checks.append(r.url) if "/kg/folder" in r.url else None)
+    bag = studio.see("#kg-setup label[title=Bag]")
+    bag.click()
+    expect(report).to_contain_text("6 images of 1 of 1 class")
+    expect(report.locator("tr.ignored").last).to_contain_text("bag")
+    bag.click()
+    expect(report).to_contain_text("13 images of 2 of 2 classes")
+    assert not checks  # the images were checked once, whatever is selected
+
     studio.press("Start")
     studio.wait_phase("running")
     studio.press("Stop")
     studio.wait_phase("stopped", "finished")
     warnings = " ".join(warning["text"] for warning in studio.snapshot()["warnings"])
-    assert "empty.png" in warnings and "Bagg" in warnings and "seems-good.png" in warnings
+    assert "empty.png" in warnings and "seems-good.png" in warnings
+    assert "6 real images in 1 folder" in warnings and "Bagg" not in warnings  # viewers see these
     tip = studio.see(".status .chip").get_attribute("data-tip")
     assert tip and "seems-good.png" in tip
     assert (

@@ -4,6 +4,7 @@
 import { current } from './class_picker.js';
 import { h, num, setAttr, setChildren, setText } from '../core/dom.js';
 import { requestJson } from '../core/server.js';
+import { lastName, missingRemark, ofSelection } from './folder_report.js';
 
 /** @import { FolderCheckReport } from '../core/types.js' */
 
@@ -28,7 +29,10 @@ export class FolderCheck {
     setInterval(() => this.#update(), LOOK_MS);
   }
 
-  /** Starts a check if the form's folder, teacher, or selection has changed since the last one. */
+  /**
+   * Starts a check if the form's folder or teacher has changed since the last one. A change of the
+   * selection only redraws its report.
+   */
   #update() {
     if (this.isLocked || !this.#mount()) return;
     /** @type {HTMLInputElement | HTMLTextAreaElement | null} */
@@ -36,9 +40,9 @@ export class FolderCheck {
     const folder = field?.value.trim() ?? '';
     const picker = current();
     if (!picker?.teacher) return;
-    const request = { folder, teacher: picker.teacher, classes: [...picker.selectedIndices] };
+    const request = { folder, teacher: picker.teacher };
     const key = JSON.stringify(request);
-    if (key === this.key) return;
+    if (key === this.key) return void this.#show();
     if (this.pending !== key) {
       this.pending = key;
       this.pendingSince = performance.now();
@@ -46,7 +50,8 @@ export class FolderCheck {
     const isTyping = document.activeElement === field && folder;
     if (isTyping && performance.now() - this.pendingSince < TYPING_MS) return;
     this.key = key;
-    if (folder && request.classes.length) this.#check(request, key);
+    this.report = this.shown = null;
+    if (folder) this.#check(request, key);
     else this.#clear();
   }
 
@@ -83,7 +88,10 @@ export class FolderCheck {
         const found = await requestJson(`${this.base}/kg/folder/${encodeURIComponent(id)}`);
         if (!isCurrent()) return;
         if (found.error) return void this.#say('fail', found.error);
-        if (found.done) return void this.#draw(found.report);
+        if (found.done) {
+          this.report = found.report;
+          return void this.#show();
+        }
         if (found.total)
           this.#say(
             'busy',
@@ -107,24 +115,37 @@ export class FolderCheck {
     setText(this.summary, text);
   }
 
-  /** @param {FolderCheckReport} report */
-  #draw(report) {
-    const present = report.classes.filter((row) => row.images);
+  /** Draws the part of the report that belongs to the selection, unless it is already shown. */
+  #show() {
+    const selected = current()?.selectedIndices;
+    if (!this.report || !selected) return;
+    const shown = JSON.stringify([...selected]);
+    if (shown === this.shown) return;
+    this.shown = shown;
+    if (selected.size) this.#draw(this.report, selected);
+    else this.#clear();
+  }
+
+  /**
+   * @param {FolderCheckReport} report
+   * @param {Set<string>} selected Names of classes.
+   */
+  #draw(report, selected) {
+    const { images, classes, missing, ignored } = ofSelection(report, selected);
+    const present = classes.filter((row) => row.images);
+    const remarks = report.remarks.map(({ text, remedy }) => `${text} ${remedy}`);
+    if (missing.length) remarks.push(missingRemark(missing, classes.length));
     this.#say(
-      report.remarks.length ? 'warn' : 'ok',
-      `${plural(report.images, 'image')} of ${num(present.length)} of ${plural(report.classes.length, 'class', 'es')}` +
+      !images ? 'fail' : remarks.length ? 'warn' : 'ok',
+      `${plural(images, 'image')} of ${num(present.length)} of ${plural(classes.length, 'class', 'es')}` +
         (report.split ? `, from ${report.split}/.` : '.'),
     );
     const rows = [
       ...present.map((row) =>
-        this.#row('', row.name, row.folders.map((f) => f.split('/').at(-1)).join(', '), row.images),
+        this.#row('', row.name, row.folders.map(lastName).join(', '), row.images),
       ),
-      ...report.ignored.map((row) =>
-        this.#row('ignored', 'not used', row.folder, row.images, row.reason),
-      ),
-      ...report.classes
-        .filter((row) => !row.images)
-        .map((row) => this.#row('missing', row.name, 'missing', 0)),
+      ...ignored.map((row) => this.#row('ignored', 'not used', row.folder, row.images, row.reason)),
+      ...missing.map((name) => this.#row('missing', name, 'missing', 0)),
     ];
     setChildren(
       this.details,
@@ -145,7 +166,7 @@ export class FolderCheck {
           ? h('p', { class: 'muted' }, `and ${num(rows.length - MAX_ROWS)} more rows`)
           : null,
       ),
-      report.remarks.map(({ text, remedy }) => h('p', { class: 'remark' }, `${text} ${remedy}`)),
+      remarks.map((text) => h('p', { class: 'remark' }, text)),
     );
   }
 

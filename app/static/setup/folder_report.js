@@ -1,0 +1,44 @@
+// What the report on a folder of real images says about the selected classes.
+
+/** @import { FolderCheckReport } from '../core/types.js' */
+
+const MAX_NAMED = 5;
+
+/**
+ * The server checks the images of all classes once; the selection only decides what is shown.
+ * @param {FolderCheckReport} report Of all classes of the teacher.
+ * @param {Set<string>} selected Names of classes.
+ */
+export function ofSelection(report, selected) {
+  const classes = report.classes.filter((row) => selected.has(row.name));
+  const missing = classes.filter((row) => !row.images).map((row) => row.name);
+  const others = report.classes.filter((row) => row.images && !selected.has(row.name));
+  return {
+    images: classes.reduce((sum, row) => sum + row.images, 0),
+    classes,
+    missing,
+    ignored: [
+      ...report.ignored,
+      ...others.map((row) => ({
+        folder: row.folders.map(lastName).join(', '),
+        images: row.images,
+        reason: 'not selected',
+      })),
+    ],
+  };
+}
+
+/** @param {string} folder */
+export const lastName = (folder) => folder.split('/').at(-1);
+
+/**
+ * @param {string[]} missing Selected classes without an image.
+ * @param {number} selected How many are selected.
+ */
+export function missingRemark(missing, selected) {
+  const more = missing.length - MAX_NAMED;
+  const names = missing.slice(0, MAX_NAMED).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  return missing.length === selected
+    ? `The folder has no image of a selected class. Missing: ${names}.`
+    : `${missing.length} of ${selected} selected classes have no real test image; accuracy covers only the others. Missing: ${names}.`;
+}

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { missingRemark, ofSelection } from './folder_report.js';
+
+const REPORT = {
+  split: 'val',
+  images: 9,
+  classes: [
+    { name: 'cat', folders: ['val/cat'], images: 4 },
+    { name: 'dog', folders: ['val/Dog'], images: 5 },
+    { name: 'pig', folders: [], images: 0 },
+  ],
+  ignored: [{ folder: 'Hat', images: 2, reason: 'not a class' }],
+  remarks: [],
+};
+
+test('only the selected classes count, and the other folders are not selected', () => {
+  const found = ofSelection(REPORT, new Set(['dog', 'pig']));
+  assert.equal(found.images, 5);
+  assert.deepEqual(
+    found.classes.map((row) => row.name),
+    ['dog', 'pig'],
+  );
+  assert.deepEqual(found.missing, ['pig']);
+  assert.deepEqual(found.ignored, [
+    { folder: 'Hat', images: 2, reason: 'not a class' },
+    { folder: 'cat', images: 4, reason: 'not selected' },
+  ]);
+});
+
+test('all classes: the report itself', () => {
+  const found = ofSelection(REPORT, new Set(['cat', 'dog', 'pig']));
+  assert.equal(found.images, REPORT.images);
+  assert.deepEqual(found.ignored, REPORT.ignored);
+});
+
+test('missing classes are counted, and the first ones named', () => {
+  assert.match(missingRemark(['pig'], 3), /^1 of 3 .*: pig\.$/);
+  assert.match(missingRemark(['a', 'b', 'c', 'd', 'e', 'f', 'g'], 8), / and 2 more\.$/);
+  assert.match(missingRemark(['pig'], 1), /no image of a selected class/);
+});
