@@ -222,6 +222,8 @@ def _literal(content: str) -> Any:
     try:
         return json.loads(content)
     except ValueError:
+        if not content.lstrip().startswith(("[", "(", "{")):
+            raise
         try:
             return json.loads(json.dumps(ast.literal_eval(content.strip())))
         except (ValueError, TypeError, SyntaxError, MemoryError):
