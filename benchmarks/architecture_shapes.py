@@ -14,6 +14,9 @@ import json
 import sys
 import warnings
 from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import timm
 import torch
@@ -43,7 +46,9 @@ def build(name: str) -> torch.nn.Module:
         return zoo.build_student(name, 3, CLASSES, 0)
     if name in architectures.NAMES:
         return architectures.build(name, 3, CLASSES)
-    return architectures._from_libraries(name, 3, CLASSES)  # untested: most accept some side only
+    return architectures._from_libraries(
+        name, 3, CLASSES, {}
+    )  # untested: most accept some side only
 
 
 def main() -> None:

@@ -33,6 +33,8 @@ from kgen.events import TeacherCard
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 IMAGES_PER_REPORT = 50
+SMALL_SIDE = 64
+"""Up to this side, in pixels, images fill the frame, as in MNIST and CIFAR, and lose no margin."""
 HOLDOUT = 5_000
 """Training images held out from all bundled teachers; recipes are tuned on them."""
 
@@ -304,6 +306,9 @@ def image_folder(
     """The user's own test images, scaled and center-cropped: a folder or ZIP file with one
     subfolder per class (see `kgen.data.class_folders.match`).
 
+    For teachers of up to SMALL_SIDE pixels, the short side is scaled to the teacher's, so an image
+    of the teacher's size is used as it is; larger photographs lose their margin first.
+
     All headers are checked; images that cannot be read are left out and named in the report.
     Raises DataError if there is no image of a selected class.
     """
@@ -322,7 +327,13 @@ def image_folder(
         )
     return RealImages(
         path.name,
-        ImageFiles(files, card.channels, (card.side, card.side), crop=True),
+        ImageFiles(
+            files,
+            card.channels,
+            (card.side, card.side),
+            crop=True,
+            margin=1.0 if card.side <= SMALL_SIDE else MARGIN,
+        ),
         np.array(labels, dtype=np.int64),
         names,
         report,

@@ -55,7 +55,7 @@ class Journal:
         try:
             self._events.truncate(offset)
             self.drive_warnings = tuple(_drive_warnings(path, self._lock))
-        except OSError:
+        except BaseException:  # Ctrl-C as well
             self.close()
             raise
         self._offset = offset

@@ -114,6 +114,7 @@ _BUILDERS: dict[str, Callable[[int, int], Network]] = {
     **{name: functools.partial(_timm, name) for name in _TIMM},
     "resnet18-cifar": functools.partial(_for_small_images, "resnet18"),
     "resnet34-cifar": functools.partial(_for_small_images, "resnet34"),
+    "resnet50-cifar": functools.partial(_for_small_images, "resnet50"),
     **{f"resnet{d}-cifar-a": functools.partial(_cifar_resnet, d) for d in (20, 32, 44, 56, 110)},
     **{
         f"wrn-{d}-{k}": functools.partial(_wide, d, k)

@@ -299,7 +299,11 @@ class Child:
         self.process.stdin.flush()
 
     def hear(self):
-        return json.loads(self.lines.get(timeout=60))
+        """The next line that is not about progress."""
+        while True:
+            line = json.loads(self.lines.get(timeout=60))
+            if line["kind"] != "progress":
+                return line
 
     def answer(self, id):
         end = time.monotonic() + 30

@@ -99,6 +99,14 @@ def test_a_folder_is_matched_by_name(folder):
     assert [row.folder for row in found.report.ignored] == ["Spaceship"]
 
 
+def test_small_images_of_the_teachers_size_are_used_as_they_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    (tmp_path / "Bag").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "Bag" / "0.png")
+    found = image_folder(tmp_path, FASHION, zoo.card("fashion-cnn"), tuple(range(10)))
+    assert (np.asarray(found.images[:])[0, 0] == pixels).all()
+
+
 @pytest.mark.slow
 def test_a_run_is_tested_on_the_folder(folder):
     events = list(kgen.distill(without(real_images=str(folder))))

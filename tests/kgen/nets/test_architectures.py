@@ -28,6 +28,7 @@ MAPS = {
     "deit_base_patch16_224": (96, (37, 768)),
     "resnet18-cifar": (32, (512, 4, 4)),
     "resnet34-cifar": (32, (512, 4, 4)),
+    "resnet50-cifar": (32, (2048, 4, 4)),
     "vgg11-cifar": (32, (512, 4, 4)),
     **{f"resnet{d}-cifar-a": (32, (64, 8, 8)) for d in (20, 32, 44, 56, 110)},
     "resnet18-slim": (128, (256, 8, 8)),
@@ -50,7 +51,15 @@ PUBLISHED = {
 LIGHT = [
     name
     for name in MAPS
-    if name not in ("resnet34", "resnet50", "vgg11_bn", "deit_base_patch16_224", "resnet34-cifar")
+    if name
+    not in (
+        "resnet34",
+        "resnet50",
+        "vgg11_bn",
+        "deit_base_patch16_224",
+        "resnet34-cifar",
+        "resnet50-cifar",
+    )
 ]
 """The others differ from one of these only in their numbers; their weights take seconds to draw."""
 
