@@ -32,6 +32,9 @@ from kgen.tables.tables import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
+QUIET_SECONDS = 30.0
+"""Longest silence of a run in a log."""
+
 
 class RunDisplay:
     """Shows events: as a progress bar on a terminal, as plain lines in a pipe, as JSON on
@@ -42,7 +45,7 @@ class RunDisplay:
         self.as_json, self.iterations = as_json, iterations
         self.bar: Progress | None = None
         self.status, self.completed = "", 0
-        self._last_progress = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> RunDisplay:
         if console.is_terminal and not self.as_json:
@@ -99,12 +102,16 @@ class RunDisplay:
                     else ""
                 )
             )
-        if self.bar and e.iteration is not None:
-            # a student's events name the previous iteration: the bar must not go back
-            self.completed = max(self.completed, e.iteration + (e.kind == "batch_synthesised"))
+        if e.iteration is None:
+            return
+        # a student's events name the previous iteration: the bar must not go back
+        self.completed = max(self.completed, e.iteration + (e.kind == "batch_synthesised"))
+        if self.bar:
             self.bar.update(
                 self.task, completed=self.completed, total=self.iterations, note=self.status
             )
+        elif time.monotonic() - self._last_line >= QUIET_SECONDS:
+            self.line(f"{e.t:7.1f} s  {self.completed} of {self.iterations} iterations")
 
     def on_progress(self, activity: str, done: int, total: int) -> None:
         """The progress of an evaluation on real images; see `Distillation`. May be called from
@@ -113,11 +120,11 @@ class RunDisplay:
         text = "" if done == total else describe(activity, done, total)
         if self.bar:
             self.bar.update(self.task, note=text or self.status)
-        elif not self.as_json and text and time.monotonic() - self._last_progress >= LINE_SECONDS:
-            self._last_progress = time.monotonic()
+        elif not self.as_json and text and time.monotonic() - self._last_line >= LINE_SECONDS:
             self.line(text)
 
     def line(self, text: str) -> None:
+        self._last_line = time.monotonic()
         if self.bar:
             self.bar.console.print(text)
         else:
@@ -162,6 +169,11 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         return 130
     with RunDisplay(as_json, runner.distillation.recipe.total_iterations) as display:
         runner.on_event = display.on_event
+        if runner.resumed_at is not None and not as_json:
+            display.line(
+                f"{runner.distillation.recipe.name}: continuing after"
+                f" {runner.resumed_at} of {display.iterations} iterations"
+            )
         try:
             last = runner.run()
         except KeyboardInterrupt:

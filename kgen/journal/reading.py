@@ -173,6 +173,13 @@ class Run:
                     f"{self.path} has no student: a run with a single class does not train one.",
                     code="no-student",
                 )
+            if being_written(self.path):
+                raise JournalError(
+                    f"{self.path} is still running, so it has no student yet; wait, or stop it"
+                    " first.",
+                    code="busy",
+                    file=str(self.path),
+                )
             raise JournalError(
                 f"{file} does not exist: the run has not finished, or student training never began."
                 f" Try `python -m kgen resume {self.path}`.",

@@ -64,6 +64,8 @@ class Runner:
             on_message or (lambda text: None),
         )
         self._last_checkpoint = time.monotonic()
+        self.resumed_at: int | None = None
+        """Iterations done when the run was resumed; None for a new run."""
         self._warnings = list(journal.drive_warnings)
         """About this machine, not the recipe: texts and remedies, reported after the first event.
         """
@@ -171,6 +173,7 @@ class Runner:
             **options,
         )
         runner._warnings += fewer
+        runner.resumed_at = checkpoint.iterations
         return runner
 
     def run(self) -> events.Event:

@@ -402,7 +402,11 @@ class Examination:
         title, file = known.find("title"), Path(self.request.path)
         card = TeacherCard(
             name=file.stem,
-            title=(title and title.value) or f"{self.architecture} ({file.name[:100]})",
+            title=(
+                (title and title.value)
+                or self.request.save
+                or f"{self.architecture} ({file.name[:100]})"
+            ),
             architecture=self.architecture,
             arguments=known.arguments,
             parameters=sum(p.numel() for p in fit.network.parameters()),

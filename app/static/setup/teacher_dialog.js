@@ -331,9 +331,6 @@ class TeacherDialog {
     // what kind of file they came from, unless they have been edited since
     if (this.namesFile?.text === this.classes.value) request.classes_file = this.namesFile.name;
     for (const name of ['side', 'n_train']) request[name] = values[name] && Number(values[name]);
-    // otherwise a card in the file may provide it
-    if (request.architecture)
-      request.title ||= fileStem(this.file?.name ?? values.path).slice(0, 200);
     if (!this.file) return { ...request, path: values.path };
     if (this.uploaded?.file !== this.file)
       this.uploaded = { file: this.file, token: await this.#uploadFile(this.file) };

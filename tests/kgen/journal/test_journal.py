@@ -168,7 +168,7 @@ def test_folder_holds_what_the_design_says(whole):
             "lock",
         ]
     )
-    assert json.loads((whole / "recipe.json").read_text()) == grain().model_dump(mode="json")
+    assert json.loads((whole / "recipe.json").read_text()) == run.recipe.model_dump(mode="json")
     told = list(run.events())
     assert [e.kind for e in told][:2] == ["run_started", "iteration_started"] and told[
         -1
