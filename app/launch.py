@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-from kgen.terminal import replace_unprintable
+from kgen.system.terminal import replace_unprintable
 
 # Gradio reads these on import: no telemetry, no lookups, and a short analytics table (it is
 # aggregated after every event). The app talks only to itself, so it does not need a proxy.

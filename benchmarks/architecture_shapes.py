@@ -23,8 +23,8 @@ import torch
 
 from kgen.nets import architectures
 from kgen.nets.torchvision_nets import PREFIX, names
-from kgen.paths import ASSETS
 from kgen.preflight import nearest
+from kgen.system.paths import ASSETS
 from kgen.zoo import zoo
 
 CLASSES = 997

@@ -44,8 +44,8 @@ from kgen.errors import DiskError, KGenError
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes
+from kgen.system.terminal import replace_unprintable
 from kgen.tables import tables
-from kgen.terminal import replace_unprintable
 from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
 

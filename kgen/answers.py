@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kgen import files
 from kgen.data.folders import ImageFiles
-from kgen.paths import HomeError, home, writable_home
+from kgen.system import files
+from kgen.system.paths import HomeError, home, writable_home
 
 UNKNOWN = -1
 """Not classified yet. Answers are positions in the selected classes."""

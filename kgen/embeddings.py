@@ -18,7 +18,7 @@ from torch import Tensor
 from kgen.data.classes import TABLE as TABLE
 from kgen.data.classes import embedded
 from kgen.errors import KGenError
-from kgen.files import write_durably
+from kgen.system.files import write_durably
 from kgen.zoo.zoo import header
 
 OUTER_RADIUS = 0.03

@@ -26,8 +26,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from kgen.errors import KGenError
-from kgen.files import write_durably
-from kgen.paths import ASSETS, ROOT, HomeError, writable_home
+from kgen.system.files import write_durably
+from kgen.system.paths import ASSETS, ROOT, HomeError, writable_home
 from kgen.zoo import zoo
 
 NEIGHBORS = 5

@@ -26,8 +26,8 @@ from app.process.runs import RunError
 from app.setup.switches import Switch, switches
 from app.web.errors import Missing
 from app.web.publish import encode
-from kgen.files import fingerprint
 from kgen.journal.reading import JournalError, open_run
+from kgen.system.files import fingerprint
 from kgen.worth.exchange import Rate
 from kgen.zoo.zoo import ZooError
 

@@ -17,7 +17,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from app.lessons import prose
 from kgen.errors import KGenError
-from kgen.paths import ASSETS
+from kgen.system.paths import ASSETS
 from kgen.terms import TERMS
 from kgen.terms import Term as LossTerm
 

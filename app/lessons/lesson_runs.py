@@ -18,9 +18,9 @@ from app.lessons import metrics
 from app.lessons.lessons import Lesson
 from app.process.runs import RunError, Runs
 from app.web.errors import Missing
-from kgen.files import fingerprint
 from kgen.journal.reading import JournalError, open_run
 from kgen.recipe.recipe import Recipe, RecipeError
+from kgen.system.files import fingerprint
 from kgen.zoo import zoo
 
 POLL_SECONDS = 0.3

@@ -21,9 +21,9 @@ from tomlkit.exceptions import TOMLKitError
 from app.lessons import glossary, metrics, prose
 from app.live.format import percentage, points
 from kgen.errors import KGenError
-from kgen.paths import ASSETS
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
+from kgen.system.paths import ASSETS
 from kgen.tables import tables
 
 FOLDER = ASSETS / "lessons"

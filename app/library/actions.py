@@ -24,10 +24,10 @@ from app.archive.archive import without_folder
 from app.library.listing import MAX_NOTE, NOTE, Listing
 from app.process.runs import RunError, Runs
 from app.web.errors import Missing
-from kgen.files import sync_folder, write_durably
 from kgen.journal.bundle import BundleError, chunks
 from kgen.journal.reading import RUN_NAME, JournalError
 from kgen.journal.unbundle import unbundle
+from kgen.system.files import sync_folder, write_durably
 
 TRASH = ".trash"
 TRASHED_NAME = re.compile(rf"({RUN_NAME.pattern})-([0-9]{{19}})", re.ASCII)

@@ -28,8 +28,8 @@ from app.live.format import SHARE_DIGITS
 from app.setup.differences import replicate_key
 from app.web.errors import Missing
 from kgen import events
-from kgen.files import fingerprint
 from kgen.journal.reading import BUNDLE_MANIFEST, JournalError, Run, being_written, open_run
+from kgen.system.files import fingerprint
 from kgen.worth import exchange
 
 NOTE = "note.txt"

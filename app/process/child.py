@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from app.live import narration
 from kgen.nets.own_code import SWITCH
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 
 COMMAND = (sys.executable, "-m", "kgen", "run", "-", "--control")
 LOG_BYTES = 1_000_000

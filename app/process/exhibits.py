@@ -12,8 +12,8 @@ from typing import Any
 from app.archive import projection, run_reader, sheets
 from app.archive.projection import Fitter
 from app.live.state import ENDED, State, pool_after
-from kgen.files import fingerprint
 from kgen.journal.reading import Run
+from kgen.system.files import fingerprint
 
 MIN_FIT_IMAGES = 60
 """Synthetic images needed to fit a layout if there are no real ones."""

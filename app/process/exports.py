@@ -21,7 +21,7 @@ from typing import NamedTuple
 from app.process.child import NEW_GROUP, OWN_SESSION
 from kgen.errors import ExportError
 from kgen.journal.export import missing_packages
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 
 TIMEOUT = 240.0
 """Time limit for an export; a small student takes 10 on two busy cores."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kgen.journal.bundle import BundleError
 from kgen.journal.unbundle import unbundle
-from kgen.paths import ASSETS
+from kgen.system.paths import ASSETS
 
 FOLDER = ASSETS / "recordings"
 NAMES = ("fashion-live", "imagenet-peek")

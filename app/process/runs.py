@@ -27,13 +27,13 @@ from app.process.follow import Follower
 from app.web.errors import Missing
 from app.web.notifier import Notifier
 from app.web.publish import Published, publish
-from kgen import shell
 from kgen.engine.controls import ACTIONS, UNITS
 from kgen.errors import KGenError
 from kgen.journal.reading import JournalError, being_written, open_run
 from kgen.nets import own_code
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
+from kgen.system import shell
 from kgen.zoo import zoo
 
 DEFAULT = "fashion-live"

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from app.web.uploads import Refused, Uploads
-from kgen import shell
 from kgen.data import classes
 from kgen.nets import architectures, own_code
-from kgen.paths import HomeError
 from kgen.preflight import classnames, request
 from kgen.preflight.request import PreflightError, PreflightRequest
+from kgen.system import shell
+from kgen.system.paths import HomeError
 from kgen.zoo import zoo
 
 FORM_LABELS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from kgen.data import classes
 from kgen.events import TeacherCard
-from kgen.paths import home
+from kgen.system.paths import home
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per-channel mean and standard deviation of ImageNet's pixels in [0,1]."""

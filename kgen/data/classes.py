@@ -12,9 +12,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from kgen.paths import ASSETS
 from kgen.recipe.recipe import Recipe
 from kgen.specs import header
+from kgen.system.paths import ASSETS
 
 SAME = {"mnist": "megapixel-mnist"}
 """Data sets that use another one's class texts."""

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from kgen import connection
 from kgen.data import catalogue, classes, data, images, listing
 from kgen.data.class_folders import TEST, TRAIN, normalize_name
 from kgen.data.folders import DataError
-from kgen.paths import writable_home
 from kgen.specs import closest, did_you_mean
+from kgen.system import connection
+from kgen.system.paths import writable_home
 
 MAX_IMAGE_BYTES = 64 << 20
 """Size limit of an image file in bytes."""

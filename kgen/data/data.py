@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kgen import paths
 from kgen.data import catalogue, class_folders, classes, folders, listing
 from kgen.data.class_folders import FolderReport
 from kgen.data.folders import (
@@ -30,6 +29,7 @@ from kgen.data.folders import (
 )
 from kgen.data.folders import DataError as DataError
 from kgen.events import TeacherCard
+from kgen.system import paths
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 IMAGES_PER_REPORT = 50

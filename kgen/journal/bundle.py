@@ -23,8 +23,8 @@ from safetensors.numpy import save as save_arrays
 
 from kgen import __version__
 from kgen.errors import KGenError
-from kgen.files import sync_file, sync_folder
 from kgen.journal.reading import Run, being_written, open_run
+from kgen.system.files import sync_file, sync_folder
 
 FORMAT, VERSION = "kgen run", 2
 MANIFEST = "manifest.json"

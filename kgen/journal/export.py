@@ -14,8 +14,8 @@ from typing import Any
 from kgen import __version__
 from kgen.errors import ExportError
 from kgen.events import Evaluated, RunStarted
-from kgen.files import write_folder
 from kgen.journal.reading import Run, open_run
+from kgen.system.files import write_folder
 from kgen.zoo import zoo
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

@@ -26,9 +26,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
 from kgen import events
-from kgen.files import FolderLock, Locked, is_text, sync_file, sync_folder, write_durably
 from kgen.journal.reading import FOLDERS, RECIPE_FILE, JournalError, Run, open_run
 from kgen.recipe.recipe import Recipe
+from kgen.system.files import FolderLock, Locked, is_text, sync_file, sync_folder, write_durably
 
 if TYPE_CHECKING:
     from torch import Tensor

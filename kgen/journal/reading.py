@@ -22,8 +22,8 @@ from safetensors.numpy import load as load_arrays
 
 from kgen.errors import KGenError
 from kgen.events import Event, RunFinished, RunStarted, from_json
-from kgen.files import is_locked
 from kgen.recipe.recipe import Recipe, RecipeError, parse
+from kgen.system.files import is_locked
 
 if TYPE_CHECKING:
     from torch import Tensor

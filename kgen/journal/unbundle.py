@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kgen.files import sync_file, sync_folder
 from kgen.journal.bundle import (
     CHUNK_BYTES,
     FORMAT,
@@ -36,6 +35,7 @@ from kgen.journal.bundle import (
 )
 from kgen.journal.reading import BUNDLE_MANIFEST, FOLDERS, RECIPE_FILE, RUN_NAME
 from kgen.recipe.recipe import RecipeError, parse
+from kgen.system.files import sync_file, sync_folder
 
 MAX_TOTAL_BYTES = 16 << 30
 """Limit on the total bytes of a bundle's files."""

@@ -27,10 +27,10 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from kgen import files
 from kgen.errors import KGenError
-from kgen.paths import home
 from kgen.specs import ZooError
+from kgen.system import files
+from kgen.system.paths import home
 
 if TYPE_CHECKING:
     from kgen.nets.network import Network

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 import torch
 
-from kgen import files
 from kgen.data import classes
 from kgen.events import TeacherCard
 from kgen.nets import own_code
@@ -31,6 +30,7 @@ from kgen.preflight.request import (
     Status,
     parse_request,
 )
+from kgen.system import files
 from kgen.teachers import Teacher
 from kgen.zoo import checkpoints
 from kgen.zoo.zoo import ZooError

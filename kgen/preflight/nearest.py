@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from kgen.paths import ASSETS
+from kgen.system.paths import ASSETS
 
 TABLE = ASSETS / "architectures.json"
 SIMILAR = 0.5

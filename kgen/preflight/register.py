@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from kgen import files
 from kgen.nets.own_code import permit
-from kgen.paths import writable_home
 from kgen.preflight.request import PreflightError, Report, check_name
+from kgen.system import files
+from kgen.system.paths import writable_home
 from kgen.zoo import zoo
 
 

@@ -29,13 +29,13 @@ from pydantic import (
 )
 
 from kgen.data import catalogue, classes
-from kgen.files import is_text
 from kgen.nets import arguments
 from kgen.nets.own_code import SWITCH, UserCode
-from kgen.paths import ROOT, known_home
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
 from kgen.specs import did_you_mean
+from kgen.system.files import is_text
+from kgen.system.paths import ROOT, known_home
 from kgen.zoo import published, zoo
 
 SECONDS = 60.0

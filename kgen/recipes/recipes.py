@@ -13,11 +13,11 @@ import json
 import re
 from collections.abc import Callable
 
-from kgen import shell
 from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
 from kgen.recipes import paper, photographs
 from kgen.recipes.paper import at_ratio as at_ratio
+from kgen.system import shell
 from kgen.zoo import zoo
 
 

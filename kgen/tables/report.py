@@ -10,9 +10,9 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table as Grid
 
-from kgen import paths
-from kgen.files import write_durably
 from kgen.recipes import recipes
+from kgen.system import paths
+from kgen.system.files import write_durably
 from kgen.tables import tables
 from kgen.tables.results import Result
 from kgen.tables.tables import Table, TableError

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kgen.files import sync_file
 from kgen.recipe.recipe import Recipe
+from kgen.system.files import sync_file
 from kgen.tables.tables import Row, TableError
 
 STUDENT_COST = 0.1

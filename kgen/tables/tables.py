@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kgen import paths
 from kgen.errors import KGenError
 from kgen.recipe.fields import Target
 from kgen.recipe.recipe import Recipe, original_names
 from kgen.recipes import recipes
+from kgen.system import paths
 from kgen.tables import photograph_tables as photos
 from kgen.zoo import zoo
 

@@ -25,12 +25,12 @@ from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
 from kgen.engine.synthesis import Diverged, answer_views
 from kgen.errors import KGenError
 from kgen.evaluate import batch_slices, score
-from kgen.files import write_durably
 from kgen.journal.reading import Run
 from kgen.pool import MemoryPool
 from kgen.precision import Format
 from kgen.recipe.recipe import Recipe, held_out_count
 from kgen.rng import streams
+from kgen.system.files import write_durably
 from kgen.worth.exchange import FILE, Point, Worth, read
 
 MIN_HALVINGS = 4

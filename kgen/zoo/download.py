@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kgen import connection
-from kgen.files import FolderLock, Locked, write_durably
-from kgen.files import sha256 as sha256_of
+from kgen.system import connection
+from kgen.system.files import FolderLock, Locked, write_durably
+from kgen.system.files import sha256 as sha256_of
 from kgen.zoo.zoo import ZooError
 
 TIMEOUT = 30.0

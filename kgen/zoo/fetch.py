@@ -13,11 +13,11 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgen import paths
-from kgen.connection import VariableError
 from kgen.data import catalogue, classes
 from kgen.events import TeacherCard
 from kgen.nets import architectures
+from kgen.system import paths
+from kgen.system.connection import VariableError
 from kgen.zoo import download, published, zoo
 from kgen.zoo.download import DownloadError, Progress
 

@@ -22,8 +22,8 @@ from kgen.data.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
 from kgen.nets.network import Network
-from kgen.paths import writable_home
 from kgen.precision import Format, apply, has_bf16, set_format
+from kgen.system.paths import writable_home
 from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
 

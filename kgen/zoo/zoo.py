@@ -11,20 +11,20 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgen import files
 from kgen.data import catalogue
 from kgen.data import classes as class_names
 from kgen.events import TeacherCard
 from kgen.nets import architectures, own_code
 from kgen.nets.arguments import check as check_arguments
 from kgen.nets.arguments import to_text
-from kgen.paths import ASSETS
 from kgen.recipe.recipe import Recipe
 from kgen.specs import ZooError as ZooError
 from kgen.specs import about, closest
 from kgen.specs import did_you_mean as did_you_mean
 from kgen.specs import header as header
 from kgen.specs import read_spec as read_spec
+from kgen.system import files
+from kgen.system.paths import ASSETS
 from kgen.zoo import published
 
 if TYPE_CHECKING:

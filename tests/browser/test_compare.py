@@ -19,7 +19,7 @@ from playwright.sync_api import Browser
 
 from kgen import events
 from kgen.journal.reading import Run, open_run
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from tests.support.serving import App
 from tests.support.stations import failures as failures
 from tests.support.stations import station as station

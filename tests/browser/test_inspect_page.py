@@ -22,7 +22,7 @@ from playwright.sync_api import Browser
 
 from kgen.events import PARTS
 from kgen.journal.reading import open_run
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from tests.support import standin
 from tests.support.serving import App
 from tests.support.stations import failures as failures

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from tests.support.serving import START_SECONDS
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator
 
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from kgen.worth.exchange import Point, Worth
 from tests.support.serving import App
 from tests.support.stations import failures as failures

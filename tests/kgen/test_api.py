@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 
 NAMES = re.findall(
     r"^\| `(kgen\.[\w.]+)`", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.M

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kgen import connection
-from kgen.connection import VariableError
+from kgen.system import connection
+from kgen.system.connection import VariableError
 from kgen.zoo import download, fetch
 from kgen.zoo.download import DownloadError
 from tests.support.errors import raises

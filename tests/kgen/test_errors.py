@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kgen.errors import KGenError
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from tests.support.errors import check
 
 ROW = re.compile(r"^\| `([a-z-]+)` \| ((?:`\w+`(?:, )?)+) \| (.+) \|$", re.M)

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from kgen import files
-from kgen.files import FolderLock, Locked, is_locked, is_text, sync_folder, write_durably
+from kgen.system import files
+from kgen.system.files import FolderLock, Locked, is_locked, is_text, sync_folder, write_durably
 
 
 def fails(code: int):

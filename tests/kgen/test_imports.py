@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 
 FILES = sorted((ROOT / "kgen").glob("**/*.py"))
 

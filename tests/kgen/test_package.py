@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kgen import __version__
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kgen import paths
 from kgen.data import collection
-from kgen.paths import HomeError
 from kgen.preflight.request import check_name
+from kgen.system import paths
+from kgen.system.paths import HomeError
 from kgen.zoo import inventory, zoo
 from tests.support.errors import raises
 from tests.support.unprivileged import without_user

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from kgen import shell
+from kgen.system import shell
 
 WORDS = (
     r"C:\my runs\1",

@@ -19,8 +19,8 @@ from kgen.engine.objective import FUNCTIONS
 from kgen.engine.synthesis import Synthesis
 from kgen.journal.reading import JournalError, open_run
 from kgen.journal.runner import Runner
-from kgen.paths import ROOT
 from kgen.recipe.fields import Weights
+from kgen.system.paths import ROOT
 from kgen.terms import GENERATOR, STUDENT, TERMS, Term, TermError, with_custom
 from tests.support.errors import raises
 from tests.support.small import grain, mini, same_run

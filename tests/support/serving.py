@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 
 ADDRESS = re.compile(r"K-Gen Explorer is running at (\S+)")
 START_SECONDS = 120.0

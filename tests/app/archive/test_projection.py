@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from app.archive import projection
 from app.archive.projection import Fitter, Layout
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 from tests.support.errors import raises
 from tests.support.serving import until

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from app.lessons import glossary, lessons, metrics, prose
 from app.process import exhibits
 from kgen.journal.reading import open_run
-from kgen.paths import ROOT
 from kgen.recipes import recipes
+from kgen.system.paths import ROOT
 from kgen.terms import TERMS
 from tests.support import standin
 from tests.support.served import served

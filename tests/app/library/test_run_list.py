@@ -19,8 +19,8 @@ from PIL import Image
 
 from app.library import actions, listing
 from app.process import exhibits
-from kgen.files import FolderLock
 from kgen.journal.reading import open_run
+from kgen.system.files import FolderLock
 from kgen.worth import exchange
 from tests.support import standin
 from tests.support.errors import raises, refused

@@ -15,7 +15,7 @@ import tomlkit
 
 from app import launch, main
 from app.web.errors import ServeError
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from tests.support.errors import raises
 from tests.support.serving import App
 from tests.support.unprivileged import without_rights

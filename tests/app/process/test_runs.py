@@ -21,9 +21,9 @@ from app.process import exhibits, follow
 from app.process.child import Child
 from app.process.runs import RunError, Runs
 from kgen.data import catalogue
-from kgen.files import FolderLock
 from kgen.journal.reading import open_run
 from kgen.recipes import recipes
+from kgen.system.files import FolderLock
 from kgen.zoo import zoo
 from tests.support import standin
 from tests.support.errors import raises

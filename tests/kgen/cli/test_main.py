@@ -23,8 +23,8 @@ from kgen.cli import progress
 from kgen.cli.worker import run_controlled
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
-from kgen.paths import ROOT
 from kgen.recipes import recipes
+from kgen.system.paths import ROOT
 from tests.support.errors import check
 from tests.support.small import same_run
 

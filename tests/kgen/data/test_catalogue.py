@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kgen import paths
 from kgen.data import catalogue, classes
 from kgen.nets import architectures
-from kgen.paths import ROOT
 from kgen.recipes import paper
+from kgen.system import paths
+from kgen.system.paths import ROOT
 from kgen.zoo import teach, zoo
 from tests.support.errors import raises
 

@@ -19,7 +19,6 @@ from safetensors.numpy import load, save
 from typer.testing import CliRunner
 
 from kgen.__main__ import cli
-from kgen.files import FolderLock
 from kgen.journal import bundle as bundles
 from kgen.journal import unbundle as unbundling
 from kgen.journal.bundle import VERSION, BundleError, write
@@ -27,6 +26,7 @@ from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, open_run, read_checkpoint
 from kgen.journal.unbundle import unbundle
 from kgen.recipes import recipes
+from kgen.system.files import FolderLock
 from tests.support.errors import raises
 
 

@@ -17,8 +17,8 @@ from kgen.data import data
 from kgen.journal.export import ExportError, export
 from kgen.journal.reading import JournalError, open_run
 from kgen.journal.runner import Runner
-from kgen.paths import ROOT
 from kgen.recipes import recipes
+from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 from tests.support.errors import raises
 from tests.support.small import few_images, mini

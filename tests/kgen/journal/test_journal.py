@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kgen import events, files, losses
+from kgen import events, losses
 from kgen.data import data
 from kgen.errors import DiskError
 from kgen.journal import journal, reading
@@ -27,6 +27,7 @@ from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, open_run, read_checkpoint
 from kgen.journal.runner import Runner
 from kgen.recipe.recipe import Recipe
+from kgen.system import files
 from kgen.zoo import zoo
 from tests.support.errors import check, raises
 from tests.support.small import few_images, grain, same_run, story

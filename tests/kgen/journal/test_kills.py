@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from tests.support.small import same_run
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgen import files
 from kgen.nets import own_code
 from kgen.nets.own_code import OwnCodeError
 from kgen.nets.small_cnn import seeded
+from kgen.system import files
 from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
 from tests.support.errors import raises

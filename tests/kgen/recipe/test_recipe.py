@@ -18,11 +18,11 @@ from pydantic import BaseModel
 from kgen.__main__ import read_recipe
 from kgen.journal.reading import open_run
 from kgen.journal.unbundle import unbundle
-from kgen.paths import ASSETS, TABLE_RUNS
 from kgen.recipe import fields
 from kgen.recipe.errors import PHRASES
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse, parse_setting
 from kgen.recipes import recipes
+from kgen.system.paths import ASSETS, TABLE_RUNS
 from kgen.tables import tables
 from kgen.tables.results import Results
 from tests.support.errors import raises

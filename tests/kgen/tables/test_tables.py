@@ -20,8 +20,8 @@ import torch
 import kgen
 from kgen.cli.progress import watch_tables
 from kgen.data import data
-from kgen.paths import ROOT
 from kgen.recipe.recipe import Recipe, field_names
+from kgen.system.paths import ROOT
 from kgen.tables import measure, report, tables
 from kgen.tables.measure import Task, missing
 from kgen.tables.results import Pace, Result, Results, estimated_work

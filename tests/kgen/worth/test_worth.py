@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 
-from kgen import paths
 from kgen.data import data
 from kgen.data.data import DataError, RealImages
 from kgen.engine.student_training import StudentTrainer as learners
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
+from kgen.system import paths
 from kgen.worth import worth
 from kgen.worth.exchange import FILE, Point, Worth, exchange, read, summary
 from kgen.worth.worth import Trainings, WorthError, downscale, measure, rebuild_pool, shares

@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from kgen.files import FolderLock
+from kgen.system.files import FolderLock
 from kgen.zoo import download
 from kgen.zoo.download import DownloadError, Progress
 from tests.support.errors import raises

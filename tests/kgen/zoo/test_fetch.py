@@ -15,7 +15,7 @@ from safetensors.torch import save
 from kgen import __main__ as main
 from kgen.data import catalogue, classes
 from kgen.nets import architectures
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from kgen.zoo import fetch, inventory, published, zoo
 from tests.support.errors import raises
 from tests.support.loopback import Shelf, serving

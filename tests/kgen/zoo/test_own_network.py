@@ -15,7 +15,7 @@ import torch
 from kgen.journal.reading import open_run
 from kgen.nets import own_code
 from kgen.nets.small_cnn import seeded
-from kgen.paths import ROOT
+from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 
 NET = """

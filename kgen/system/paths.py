@@ -10,9 +10,9 @@ from pathlib import Path
 
 from kgen.errors import KGenError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """The folder that contains `kgen` and `app`: child processes start here."""
-_INSTALLED = Path(__file__).resolve().parent / "_assets"
+_INSTALLED = Path(__file__).resolve().parents[1] / "_assets"
 """Where a wheel stores what a checkout has in `assets/`."""
 ASSETS = _INSTALLED if _INSTALLED.is_dir() else ROOT / "assets"
 """Bundled teachers, embeddings, class names, images, lessons and recordings."""

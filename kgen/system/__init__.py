@@ -1,0 +1,1 @@
+"""What depends on the machine: files and folders, network variables, shell, and terminal."""
