@@ -36,11 +36,13 @@ class ImageProgress:
         self._last_line = time.monotonic()
 
     def __enter__(self) -> ImageProgress:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # older versions of rich would print an empty line
+            self._bar.stop()
 
     def activity(self, activity: str) -> Callable[[int, int], None]:
         return lambda done, total: self.show(activity, done, total)
