@@ -40,7 +40,12 @@ FORM_LABELS = {
     "half": "Half precision",
 }
 """Command-line options → labels in the form."""
-SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the sidebar, under “More”"}
+_IN_SIDEBAR = "in the sidebar, under “More”"
+SETTINGS = {
+    "bn_scale": "as the page's recipes do",
+    "embedding": _IN_SIDEBAR,
+    "real_images": _IN_SIDEBAR,
+}
 """Where to find on the page what the command line sets with --set."""
 CLOSE_TIMEOUT = 5.0
 

@@ -327,7 +327,7 @@ def _advanced_fields(values: dict) -> dict[str, gr.components.Component]:
         fields["real_images"] = gr.Textbox(
             values["real_images"],
             label="Folder of real test images",
-            placeholder="the teacher's own test set, if available",
+            placeholder="folder or ZIP; default: the teacher's own",
             max_length=4096,
             elem_id="kg-real",
             **UNFRAMED,

@@ -4,6 +4,7 @@ and which architecture they fit instead.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -51,11 +52,22 @@ def diagnose(
     if other:
         reason = f"{stem}: " if stem else ""
         return Diagnosis(reason + listed, f"This is not a {name}: all of its tensors fit {other}.")
+    if patches := _patches(fit):
+        return Diagnosis(
+            listed,
+            f"The {name} in the file was built with other arguments: try --arch-args {patches}.",
+        )
     if stem:
         return Diagnosis(
             f"{stem}: {listed}",
             f"No known network is {name} with such a first convolution; use one with -cifar in its"
             f" name, or {OWN_NETWORK}.",
+        )
+    if fit.misshapen and not fit.missing and not fit.unexpected:
+        return Diagnosis(
+            listed,
+            f"All names fit {name}, but not all sizes: set the constructor arguments that it was"
+            f" trained with (--arch-args), or choose another architecture.{_similar(fit, name)}",
         )
     return Diagnosis(
         listed,
@@ -152,6 +164,31 @@ def _stem(fit: Fit) -> str | None:
     size = " × ".join(map(str, there))
     usual = ", as is common for small images such as CIFAR's" if there == (3, 3) else ""
     return f"the first convolution is {size} instead of {' × '.join(map(str, expected))}{usual}"
+
+
+def _patches(fit: Fit) -> str | None:
+    """A vision transformer's arguments, from its patch and position embeddings, if they differ from
+    the network's.
+    """
+    patches = [
+        (name, m)
+        for name, m in fit.network.named_modules()
+        if isinstance(m, torch.nn.Conv2d) and m.kernel_size == m.stride != (1, 1)
+    ]
+    expected = fit.network.state_dict()
+    positions = next((n for n in expected if n.rpartition(".")[2] == "pos_embed"), "")
+    found = fit.placement.tensors.get(positions)
+    if not patches or found is None or found.ndim != 3:
+        return None
+    name, layer = patches[0]
+    weight = fit.placement.tensors.get(f"{name}.weight")
+    tokens = found.shape[1] - getattr(fit.network, "num_prefix_tokens", 1)
+    grid = math.isqrt(max(tokens, 0))
+    if weight is None or weight.ndim != 4 or weight.shape[2] != weight.shape[3] or not grid:
+        return None
+    size = weight.shape[2]
+    same = size == layer.kernel_size[0] and found.shape == expected[positions].shape
+    return None if same or grid**2 != tokens else f"img_size={grid * size},patch_size={size}"
 
 
 def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:

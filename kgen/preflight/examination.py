@@ -284,7 +284,8 @@ class Examination:
         if place.renamed:
             renamed = ", ".join(f"{old!r} is {new!r}" for old, new in place.renamed.items())
             findings.append(f"other names for the same layers: {renamed}")
-        suspicious = matching.suspicious(fit)
+        # by order, names do not matter and every tensor is used
+        suspicious = [] if self.request.by_order else matching.suspicious(fit)
         if fit.complete and (ignored := matching.unused(fit)):
             count = f"{len(ignored)} tensor{'s' * (len(ignored) > 1)}"
             findings.append(f"ignored {count}: {first_few(ignored)}")

@@ -376,6 +376,16 @@ def test_the_architecture_that_fits_is_found_by_shapes(tmp_path, saved, tried, o
         assert "3 × 3 instead of 7 × 7" in report.rows[-1].finding
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "patch"), [(32, 4), (64, 8), (96, 16)])
+def test_a_transformers_arguments_are_found_by_its_shapes(tmp_path, size, patch):
+    made = {"img_size": size, "patch_size": patch}
+    network = seeded(architectures.build, 0, "vit_tiny_patch16_224", 3, 3, size, made)
+    state = {name.removeprefix("vit."): t for name, t in network.state_dict().items()}
+    report, _ = check(state, tmp_path / "w.pt", "vit_tiny_patch16_224")
+    assert f"--arch-args img_size={size},patch_size={patch}" in report.rows[-1].advice
+
+
 def test_the_table_of_shapes_is_that_of_the_networks():
     """It goes stale if a network changes: `python benchmarks/architecture_shapes.py`."""
     table = {name: counts for names, counts in nearest._table() for name in names}
