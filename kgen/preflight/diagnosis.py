@@ -51,7 +51,7 @@ def diagnose(
         return Diagnosis(listed, "Names differ, but all shapes match in order: try --by-order.")
     if other:
         reason = f"{stem}: " if stem else ""
-        return Diagnosis(reason + listed, f"This is not a {name}: all of its tensors fit {other}.")
+        return Diagnosis(reason + listed, f"This is not {name}: all of its tensors fit {other}.")
     if patches := _patches(fit):
         return Diagnosis(
             listed,
@@ -71,7 +71,7 @@ def diagnose(
         )
     return Diagnosis(
         listed,
-        f"This is not a {name}, or its layers have different names; choose the architecture that it"
+        f"This is not {name}, or its layers have different names; choose the architecture that it"
         f" was trained with.{_similar(fit, name)}",
     )
 
