@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -56,6 +56,13 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
     )
 
 
+def _word(text: str) -> str:
+    """The same for texts that differ only in case, hyphens, or a plural s. A similar spelling alone
+    says nothing about the meaning: mango is not man.
+    """
+    return " ".join(re.split(r"[\s_-]+", text.casefold())).removesuffix("s")
+
+
 def check_texts(names: Sequence[str]) -> Row:
     """Checks for duplicates, texts that the table lacks, and pairs with nearly the same meaning."""
     duplicates = [name for name, n in Counter(names).items() if n > 1]
@@ -74,10 +81,11 @@ def check_texts(names: Sequence[str]) -> Row:
     missing = [name for name in names if name not in rows]
     findings, advice = [], []
     if missing:
+        same_word = {_word(text): text for text in rows}
         suggestions = [
-            f"{name!r} → {found[0]!r}"
+            f"{name!r} → {text!r}"
             for name in missing[:MAX_LISTED]
-            if (found := difflib.get_close_matches(name, rows, 1, 0.75))
+            if (text := same_word.get(_word(name)))
         ]
         findings.append(f"no embedding for {len(missing)} of {len(names)}: {first_few(missing)}")
         advice.append(

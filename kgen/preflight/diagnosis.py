@@ -5,6 +5,7 @@ and which architecture they fit instead.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -21,7 +22,10 @@ from kgen.zoo.zoo import ZooError
 MAX_TRIED, MAX_SECONDS = 6, 15.0
 """How many architectures are built to see whether one fits, and how long that may take."""
 
-
+HUGGING_FACE = re.compile(
+    r"\b(embedder\.embedder|embeddings\.(cls_token|patch_embeddings)|encoder\.stages\.\d+\.layers)\b"
+)
+"""Layer names of transformers' networks for images."""
 OWN_NETWORK = "define the network in a Python file and name it with --arch FILE.py:NAME"
 
 
@@ -62,6 +66,12 @@ def diagnose(
             f"{stem}: {listed}",
             f"No known network is {name} with such a first convolution; use one with -cifar in its"
             f" name, or {OWN_NETWORK}.",
+        )
+    if any(HUGGING_FACE.search(n) for n in (*fit.placement.tensors, *fit.placement.unused)):
+        return Diagnosis(
+            listed,
+            "These are the layer names of Hugging Face's own networks (transformers), which are"
+            f" built differently from {name}: {OWN_NETWORK}.",
         )
     if fit.misshapen and not fit.missing and not fit.unexpected:
         return Diagnosis(

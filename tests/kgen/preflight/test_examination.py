@@ -243,7 +243,7 @@ def test_by_order(network, tmp_path, rng, free):
         (["cat", "dog"], "classes", "fail", "3 classes but 2 names"),
         (None, "classes", "fail", "3 classes and no "),
         (["cat", "dog", "cat"], "class texts", "fail", "'cat' (classes 0, 2)"),
-        (["cat", "dog", "hors"], "class texts", "warn", " 1 of 3: hors"),
+        (["cat", "dog", "Horses"], "class texts", "warn", " 1 of 3: Horses"),
         (
             ["cat", "sandal", "Sandal"],
             "class texts",
@@ -261,8 +261,8 @@ def test_names_of_classes(file, free, names, name, status, words):
         and row.advice
     )
     assert "cost" in rows(report)  # the rest is reported all the same
-    if names and "hors" in names:
-        assert "class centers" in row.advice and "'hors' → 'horse'" in row.advice
+    if names and "Horses" in names:
+        assert "class centers" in row.advice and "'Horses' → 'horse'" in row.advice
 
 
 def test_a_single_output_is_no_classifier(tmp_path):

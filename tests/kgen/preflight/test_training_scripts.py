@@ -376,6 +376,14 @@ def test_the_architecture_that_fits_is_found_by_shapes(tmp_path, saved, tried, o
         assert "3 × 3 instead of 7 × 7" in report.rows[-1].finding
 
 
+def test_hugging_faces_own_networks_are_named(tmp_path):
+    state = trained().state_dict()
+    theirs = {f"resnet.encoder.stages.0.layers.{name}": t for name, t in state.items()}
+    theirs["resnet.embedder.embedder.convolution.weight"] = theirs.popitem()[1]
+    report, _ = check(theirs, tmp_path / "w.pt", "test_resnet")
+    assert not report.ok and "transformers" in report.rows[-1].advice
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "patch"), [(32, 4), (64, 8), (96, 16)])
 def test_a_transformers_arguments_are_found_by_its_shapes(tmp_path, size, patch):
