@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from kgen.__main__ import read_recipe
+from kgen.zoo import zoo
 from tests.support.stations import failures as failures
 from tests.support.stations import station as station
 from tests.support.stations import studio as studio
@@ -197,7 +198,7 @@ def test_the_command_shown_makes_the_same_run(studio: Studio):
     parser.add_argument("--schedule")
     given = parser.parse_args(words[4:])
     recipe = read_recipe(given.name, given.set, given.seed, given.schedule)
-    assert recipe.model_dump(mode="json") == studio.snapshot()["recipe"]
+    assert zoo.resolved(recipe).model_dump(mode="json") == studio.snapshot()["recipe"]
     studio.page.keyboard.press("Escape")
     assert studio.see(".command").is_hidden()
 
