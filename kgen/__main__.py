@@ -38,7 +38,8 @@ from kgen.cli import (
     worth_commands,
     zoo_output,
 )
-from kgen.cli.progress import Json, console, watch
+from kgen.cli.console import console
+from kgen.cli.progress import Json, watch
 from kgen.data import classes
 from kgen.errors import DiskError, KGenError
 from kgen.journal.reading import open_run

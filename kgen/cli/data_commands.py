@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kgen.cli import folder_check, progress
+from kgen.cli.console import progress_bar
 from kgen.cli.progress import Json
 from kgen.data import collection
 
@@ -72,7 +73,7 @@ def check(
     if teacher is not None or name not in collection.CARDS:
         raise typer.Exit(folder_check.check(name, teacher, as_json))
     unreadable, counts = [], {}
-    with progress.progress_bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"checking {name}", total=None, note="")
         for split, done, total, problem in collection.check(name):
             counts[split] = total
@@ -121,7 +122,7 @@ def add(
             code="invalid-choice",
             field="--split",
         )
-    with progress.progress_bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"adding {name}", total=None, note="")
         for step in collection.add(name, path, split, replace):
             if isinstance(step, collection.AddedImages):

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from kgen.cli.console import console
 from kgen.cli.image_progress import ImageProgress
-from kgen.cli.progress import Json, console, print_line
+from kgen.cli.progress import Json, print_line
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import parse
 from kgen.zoo.zoo import ZooError

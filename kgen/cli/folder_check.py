@@ -19,8 +19,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from kgen.cli.console import console, text_console
 from kgen.cli.image_progress import ImageProgress
-from kgen.cli.progress import console, print_line, text_console
+from kgen.cli.progress import print_line
 from kgen.data import collection, data
 from kgen.data.class_folders import FolderReport
 from kgen.data.data import DataError

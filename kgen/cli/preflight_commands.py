@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import progress
+from kgen.cli.console import console
 from kgen.nets import own_code
 from kgen.preflight.classnames import read_names
 from kgen.preflight.request import PreflightError, inspect, parse_request
@@ -115,7 +116,7 @@ def preflight(
 
         raise typer.Exit(run_check())
     if arch and own_code.is_own(arch):
-        progress.console.print(f"--arch {arch} runs the code in that file.", highlight=False)
+        console.print(f"--arch {arch} runs the code in that file.")
     names = None if classes is None else read_names(classes)
     fields: dict[str, Any] = {
         "path": str(Path(file)),

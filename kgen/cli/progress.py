@@ -18,10 +18,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from kgen import events
-from kgen.cli.console import console as console
-from kgen.cli.console import progress_bar as progress_bar
-from kgen.cli.console import text_column as text_column
-from kgen.cli.console import text_console as text_console
+from kgen.cli.console import console, progress_bar, text_column, text_console
 from kgen.cli.image_progress import LINE_SECONDS, ImageProgress, describe
 from kgen.engine.controls import Controls
 from kgen.recipes import recipes

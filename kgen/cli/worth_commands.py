@@ -12,7 +12,8 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table as Grid
 
-from kgen.cli.progress import Json, console, print_line, progress_bar, text_console
+from kgen.cli.console import console, progress_bar, text_console
+from kgen.cli.progress import Json, print_line
 from kgen.journal.reading import open_run
 from kgen.worth.exchange import Point, Worth, summary
 

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table as Grid
 
-from kgen.cli.progress import console, progress_bar, text_column, text_console
+from kgen.cli.console import console, progress_bar, text_column, text_console
 from kgen.zoo import inventory
 from kgen.zoo.download import Progress as Downloaded
 
