@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
 from app.process.folder_checks import FolderChecks
@@ -18,7 +18,6 @@ from app.web.errors import RequestError
 from app.web.uploads import Refused
 
 MAX_BODY_BYTES = 10**5
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 def install(app: FastAPI, checks: FolderChecks) -> None:
@@ -28,11 +27,9 @@ def install(app: FastAPI, checks: FolderChecks) -> None:
     async def start(request: Request) -> Response:
         try:
             payload = json.loads(await request_body.read_body(request, MAX_BODY_BYTES))
-            return JSONResponse({"id": checks.start(payload)}, headers=NO_STORE)
-        except Refused as error:
+            return fresh_json({"id": checks.start(payload)})
+        except (Refused, RequestError) as error:
             return error_response(error, error.status)
-        except RequestError as error:
-            return error_response(error, 413)
         except (ValueError, RecursionError, ClientDisconnect):
             return error_response(
                 Refused("Invalid check request: expected JSON.", code="not-json"), 400

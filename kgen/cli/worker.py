@@ -18,6 +18,7 @@ from typing import Any
 
 from kgen.engine.controls import Controls
 from kgen.errors import DiskError, KGenError
+from kgen.phrases import short_message
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.recipes import recipes
 
@@ -162,8 +163,8 @@ def run_check() -> int:
         send_message(
             "error",
             text=(
-                f"The check itself failed ({type(error).__name__}:"
-                f" {' '.join(str(error).split())[:150]}); please report it."
+                f"The check itself failed ({type(error).__name__}: {short_message(error)}); please"
+                " report it."
             ),
         )
         return 2

@@ -137,6 +137,12 @@ def suffixes() -> tuple[str, ...]:
     )
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that it may try."""
+    return tuple(sorted({_FORMATS[suffix] for suffix in suffixes()}))
+
+
 def is_image(name: str) -> bool:
     """Whether a file with this name can be read."""
     return name.lower().endswith(suffixes())
@@ -168,12 +174,13 @@ def decode(
                 image = image.resize((width, height), Image.Resampling.BILINEAR, box)
             pixels = np.asarray(_on_white(image, "L" if channels == 1 else "RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and its own types
+        reason = _reason(source, error)  # opens the file again
         raise DataError(
-            f"{source} is not a readable image ({_reason(source, error)}); replace it, or remove it"
-            " from the folder.",
+            f"{source} is not a readable image ({reason}); replace it, or remove it from the"
+            " folder.",
             code="not-an-image",
             file=str(source),
-            reason=_reason(source, error),
+            reason=reason,
         ) from None
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -199,11 +206,10 @@ def _opened(source: ImageSource, at_least: int) -> Iterator[tuple[Image.Image, i
 
     `at_least`: pixels per side that are needed; a larger JPEG is decoded at a fraction of its size.
     """
-    formats = sorted({_FORMATS[suffix] for suffix in suffixes()})
     with (
         _files.share(source.stat().st_size),  # some formats are read as a whole
         source.open("rb") as stream,
-        Image.open(stream, formats=formats) as image,
+        Image.open(stream, formats=_formats()) as image,
     ):
         stored = image.width * image.height
         image.draft(None, (at_least, at_least))

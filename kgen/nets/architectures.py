@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgen.errors import KGenError
 from kgen.nets.arguments import ELSEWHERE, is_allowed, to_text
+from kgen.phrases import short_message
 
 if TYPE_CHECKING:
     from kgen.nets.network import Network
@@ -201,9 +202,8 @@ def _from_libraries(
         return _timm(own_name, channels, classes, arguments)
     except Exception as error:
         if arguments:  # they can cause any error
-            reason = " ".join(str(error).split())[:150].rstrip(".")
             raise ArchitectureError(
-                f"timm cannot build {name!r} with {to_text(arguments)}: {reason}."
+                f"timm cannot build {name!r} with {to_text(arguments)}: {short_message(error)}."
                 f"{_meant(own_name, arguments)}",
                 code="invalid-arguments",
                 name=name,
