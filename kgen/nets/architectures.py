@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kgen.errors import KGenError
-from kgen.nets.arguments import ELSEWHERE, is_allowed, to_text
+from kgen.nets.arguments import ELSEWHERE, is_allowed, not_taken, to_text
 from kgen.phrases import short_message
 
 if TYPE_CHECKING:
@@ -185,8 +185,7 @@ def _from_libraries(
 
     if arguments and (name.startswith(PREFIX) or name in _BUILDERS and name not in _TIMM):
         raise ArchitectureError(
-            f"Architecture {name!r} takes no arguments; only timm's architectures do. Leave out"
-            f" {to_text(arguments)}.",
+            not_taken(name, arguments),
             code="unsupported-arguments",
             name=name,
         )

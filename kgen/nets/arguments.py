@@ -66,6 +66,14 @@ def to_text(arguments: Mapping[str, Any]) -> str:
     return ",".join(f"{name}={_text(value)}" for name, value in arguments.items())
 
 
+def not_taken(architecture: str, arguments: Mapping[str, Any]) -> str:
+    """The message for arguments of a network that takes none."""
+    return (
+        f"Architecture {architecture!r} takes no arguments; only timm's architectures do. Leave out"
+        f" {to_text(arguments)}."
+    )
+
+
 def _text(value: Any) -> str:
     """The value as Python writes it, without spaces between items."""
     if isinstance(value, (list, tuple)):

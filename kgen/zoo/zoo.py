@@ -16,7 +16,7 @@ from kgen.data import classes as class_names
 from kgen.events import TeacherCard
 from kgen.nets import architectures, own_code
 from kgen.nets.arguments import check as check_arguments
-from kgen.nets.arguments import to_text
+from kgen.nets.arguments import not_taken
 from kgen.recipe.recipe import Recipe
 from kgen.specs import ZooError as ZooError
 from kgen.specs import about, closest
@@ -351,8 +351,7 @@ def build(
         )
     if architecture in SHAPES and arguments:
         raise ZooError(
-            f"Architecture {architecture!r} takes no arguments; only timm's architectures do. Leave"
-            f" out {to_text(arguments)}.",
+            not_taken(architecture, arguments),
             code="unsupported-arguments",
             name=architecture,
         )
