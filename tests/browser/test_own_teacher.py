@@ -52,7 +52,7 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
         said(studio, weights(tmp_path / "pets.pt"), architecture="resnet18")
         == "This file does not work as a teacher yet. Fix: tensors."
     )
-    assert "100 missing: conv1.weight" in wrong(studio) and "not a resnet18" in wrong(studio)
+    assert "100 missing: conv1.weight" in wrong(studio) and "This is not resnet18" in wrong(studio)
     assert studio.see("#kg-own .rows .ok").count() == 2, (
         "the file can be read, and the architecture is known"
     )
@@ -109,7 +109,7 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     studio.until(
         "the form shows it",
         lambda: (
-            studio.chosen("which-teacher") == ["My Pets"]
+            studio.chosen("which-teacher") == ["my-pets"]
             and studio.chosen("classes") == ["cat", "dog", "horse"]
         ),
     )
