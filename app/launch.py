@@ -53,8 +53,12 @@ def url_path(text: str) -> str:
 
 
 def listening_host(text: str) -> str:
-    """An IPv6 address may be in brackets, as in a link."""
-    return text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text
+    """The address as browsers write it: an IPv6 address without brackets and in its short form."""
+    host = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text.lower()
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def host_name(text: str) -> str:

@@ -37,9 +37,10 @@ INDEX_COLUMNS = {
 }
 CONTAINERS = (
     *("id2label", "idx_to_class", "class_to_idx", "label2id"),
-    *("class_names", "names", "classes", "labels", "categories"),
+    *("class_names", "label_names", "names", "classes", "labels", "categories"),
 )
-"""Entries of a model's JSON file that hold its class names, such as Hugging Face's config.json."""
+"""Entries of a model's JSON file that hold its class names, such as Hugging Face's and timm's
+config.json."""
 EXPECTED = (
     'expected ["cat", "dog"] or {"0": "cat", "1": "dog"}, in the order of the network\'s outputs'
 )

@@ -162,8 +162,13 @@ def test_the_container_gets_every_file_that_a_package_is_made_of():
     assert needed | {project["project"]["readme"], *project["project"]["license-files"]} <= let_in
 
 
-def test_an_address_may_have_brackets():
-    assert launch.arguments(["--host", "[::1]"]).host == "::1"
+@pytest.mark.parametrize("text", ["::1", "[::1]", "0:0:0:0:0:0:0:1", "[0::0001]"])
+def test_an_ipv6_address_may_be_written_in_any_form(text):
+    assert launch.arguments(["--host", text]).host == "::1"
+
+
+def test_localhost_may_be_in_capitals():
+    assert launch.arguments(["--host", "LocalHost"]).host == "localhost"
 
 
 def test_a_port_that_is_not_allowed_is_not_said_to_be_in_use():

@@ -37,6 +37,7 @@ def test_names_one_per_line_by_commas_or_of_a_data_set(tmp_path):
         {"horse": "2", "cat": "0", "dog": "1"},
         {"0": ["n02123045", "cat"], "1": ["n02099601", "dog"], "2": ["n02389026", "horse"]},
         {"architectures": ["ResNet"], "id2label": dict(enumerate(PETS)), "image_size": 224},
+        {"architecture": "resnet18", "label_names": list(PETS), "num_classes": 3},
         {"nc": 3, "names": ["cat", "dog", "horse"]},
         [{"id": 2, "name": "dog"}, {"id": 1, "name": "cat"}, {"id": 3, "name": "horse"}],
     ],
