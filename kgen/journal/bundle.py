@@ -2,8 +2,8 @@
 
 `chunks` yields its bytes incrementally, so that it needs neither much memory nor a second copy on
 disk; the manifest comes last, when all checksums are known. `kgen.journal.unbundle` opens a bundle.
-The user's own real images and the checkpoint are left out unless requested. Depends on files, not
-on torch.
+The user's own real images and the checkpoint are left out unless requested; the path to those
+images is always reduced to the folder's name. Depends on files, not on torch.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ CHECKPOINT = "checkpoint/state.safetensors"
 SERIES = re.compile(r"(batches|students)/[0-9]{6,9}\.safetensors", re.ASCII)
 """Numbered files, of which a run has many."""
 WITH_REAL_IMAGES = ("reference.safetensors", "layout.safetensors")
+WITH_RECIPE = ("recipe.json", "events.jsonl")
 MAX_COMPRESSION = 100
 """A text compresses by less than this factor; a bundle with one that expands more is rejected."""
 MAX_FILES = 50_000
@@ -167,7 +168,7 @@ def _zipped(run: Run, names: list[str], omit_real_images: bool) -> Iterator[byte
                 0o600 << 16,
             )
             with archive.open(info, "w", force_zip64=True) as target:
-                for chunk in _contents(run.path, name, omit_real_images):
+                for chunk in _contents(run, name, omit_real_images):
                     size += len(chunk)
                     digest.update(chunk)
                     target.write(chunk)
@@ -180,14 +181,20 @@ def _zipped(run: Run, names: list[str], omit_real_images: bool) -> Iterator[byte
     yield pipe.drain()
 
 
-def _contents(path: Path, name: str, omit_real_images: bool) -> Iterator[bytes]:
-    """A file's bytes, without the pixels of the user's own real images.
+def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
+    """A file's bytes, without the pixels of the user's own real images and the path to them.
 
     BundleError if the file has disappeared in the meantime.
     """
+    path, images = run.path, run.recipe.real_images
     try:
         if omit_real_images and name in WITH_REAL_IMAGES:
             yield without_images((path / name).read_bytes(), name)
+            return
+        if images and name in WITH_RECIPE:
+            with (path / name).open("rb") as file:
+                for line in file:
+                    yield without_folder(line, images)
             return
         with (path / name).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -198,6 +205,17 @@ def _contents(path: Path, name: str, omit_real_images: bool) -> Iterator[bytes]:
             code="unreadable",
             file=name,
         ) from None
+
+
+def without_folder(line: bytes, path: str) -> bytes:
+    """A line of JSON with the last part of a path in place of the path, padded with spaces: the
+    offsets of the lines that follow stay the same.
+    """
+    for ascii_only in (True, False):
+        old = json.dumps(path, ensure_ascii=ascii_only).encode()
+        name = json.dumps(os.path.basename(path) or path, ensure_ascii=ascii_only).encode()
+        line = line.replace(old, name.ljust(len(old)))
+    return line
 
 
 def without_images(data: bytes, name: str) -> bytes:

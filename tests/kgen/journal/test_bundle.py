@@ -129,6 +129,26 @@ def test_ones_own_real_images_stay_at_home(tmp_path, there):
     )
 
 
+@pytest.mark.parametrize("name", ["photos", "Fotos für 猫", 'of "mine"'])
+@pytest.mark.parametrize("real_images", [False, True])
+def test_the_path_to_ones_own_real_images_stays_at_home(tmp_path, there, name, real_images):
+    """Only the folder's name leaves, and every line stays where it was."""
+    home = tmp_path / "a private place"
+    run = make_run(home / "own", real_images=str(home / name))
+    started = {"kind": "started", "recipe": open_run(run).recipe.model_dump(mode="json")}
+    lines = [json.dumps(started, ensure_ascii=ascii_only) for ascii_only in (True, False)]
+    (run / "events.jsonl").write_text("\n".join([*lines, '{"kind":"warning"}', ""]), "utf-8")
+    before = files_of(run)
+    path = write(run, real_images=real_images)
+    after = files_of(unbundle(path, there))
+    for file in ("recipe.json", "events.jsonl"):
+        assert len(after[file]) == len(before[file])
+    assert not any(b"a private place" in data for data in after.values())
+    assert json.loads(after["recipe.json"])["real_images"] == name
+    for line in after["events.jsonl"].splitlines()[:2]:
+        assert json.loads(line)["recipe"]["real_images"] == name
+
+
 def test_it_is_never_written_over_another_run(run, there):
     file = write(run)
     kept = make_run(there / "first", seed=7)
