@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     if not is_loopback(args.host) and not args.presenter:
         print(
-            f"--host {args.host} would open the app to other computers without a token. To let an"
+            f"--host {args.host} could open the app to other computers without a token. To let an"
             f" audience watch while you are in control: python launch.py --host {args.host}"
             " --presenter",
             file=sys.stderr,

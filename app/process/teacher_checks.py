@@ -36,6 +36,7 @@ FORM_LABELS = {
     "n-train": "Training images",
     "data": "Real test images",
     "weights": "Weights",
+    "no-flip": "No mirroring",
     "by-order": "Match by order",
     "half": "Half precision",
 }

@@ -330,6 +330,8 @@ def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
+    if not (as_json or console.is_terminal):  # a status line would be invisible
+        console.print("Checking the file. This takes about ten seconds.")
     with nullcontext() if as_json else console.status("checking"), closing(messages):
         for last in messages:
             if as_json:

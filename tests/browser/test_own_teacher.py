@@ -4,12 +4,15 @@ the app survives.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from playwright.sync_api import expect
+from safetensors import safe_open
 
 from kgen.zoo import zoo
 from tests.support import hostile
@@ -24,6 +27,11 @@ OPENER = "Your own teacher…"
 def weights(path: Path, outputs: int = 3) -> Path:
     torch.save(zoo.build_student("small-cnn-20k", 1, outputs, 5).state_dict(), path)
     return path
+
+
+def saved_card(path: Path) -> dict[str, Any]:
+    with safe_open(path, "numpy") as file:
+        return json.loads(file.metadata()["kgen"])["card"]
 
 
 def said(
@@ -104,6 +112,9 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     studio.press(OPENER)
     assert said(studio, weights(tmp_path / "My Pets.pt")) == "This file works as a teacher."
     assert studio.see("#kg-own .keep input").input_value() == "my-pets" and not wrong(studio)
+    studio.see("#kg-own summary").click()
+    studio.see("#kg-own [name=no_flip]").check()
+    assert said(studio, tmp_path / "My Pets.pt") == "This file works as a teacher."
     studio.press("Use this teacher")
     expect(studio.see("#kg-own")).to_be_hidden(timeout=1000 * LATER)
     studio.until(
@@ -115,7 +126,7 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     )
     assert (
         not (app.runs / ".uploads").exists()
-        and (app.home / "teachers" / "my-pets.safetensors").is_file()
+        and saved_card(app.home / "teachers" / "my-pets.safetensors")["flip"] is False
     )
     studio.press("Start")
     studio.wait_phase("running")

@@ -213,6 +213,13 @@ class TeacherDialog {
           h(
             'label',
             { class: 'tick' },
+            h('input', { type: 'checkbox', name: 'no_flip' }),
+            'No mirroring',
+            h('small', { class: 'muted' }, 'for letters and digits'),
+          ),
+          h(
+            'label',
+            { class: 'tick' },
             h('input', { type: 'checkbox', name: 'by_order' }),
             'Match by order',
             h('small', { class: 'muted' }, 'layer names differ, shapes match'),
@@ -327,6 +334,7 @@ class TeacherDialog {
     const request = { by_order: 'by_order' in values, half: 'half' in values };
     for (const name of ['architecture', 'arguments', 'classes', 'mean', 'std', 'title', 'data'])
       request[name] = values[name].trim();
+    if ('no_flip' in values) request.flip = false;
     if (!this.weightsField.hidden) request.weights = values.weights;
     // what kind of file they came from, unless they have been edited since
     if (this.namesFile?.text === this.classes.value) request.classes_file = this.namesFile.name;

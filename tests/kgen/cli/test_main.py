@@ -205,7 +205,7 @@ def test_findings_show_names_as_they_are(monkeypatch, capsys):
     assert progress.show_findings(messages, False) == 2
     said = capsys.readouterr()
     assert all(text in said.out for text in ("[/x]", "note", "[/a] [red]b :cat:", "[bold]"))
-    assert said.err == "Error: [/no]\n"
+    assert said.err == "Checking the file. This takes about ten seconds.\nError: [/no]\n"
 
 
 @pytest.mark.slow
