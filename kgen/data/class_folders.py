@@ -357,9 +357,11 @@ class _Labels:
             return f"another folder has exactly the name of {self.names[label]}"
         if not suggest:
             return "not a class"
-        known = {normalize_name(name): name for name in self.names}
+        known: dict[str, list[str]] = {}  # normalized → names, which may differ in case only
+        for name in self.names:
+            known.setdefault(normalize_name(name), []).append(name)
         meant = difflib.get_close_matches(normalize_name(folder), known, 1, SIMILAR)
-        return "not a class" + (f"; did you mean {known[meant[0]]}?" if meant else "")
+        return "not a class" + (f"; did you mean {' or '.join(known[meant[0]])}?" if meant else "")
 
 
 def _root(

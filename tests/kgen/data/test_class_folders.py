@@ -193,6 +193,15 @@ def test_a_name_that_two_classes_could_mean_is_neither(tmp_path):
     assert set(classes) == {"c"} and [row.folder for row in report.ignored] == ["A-B"]
 
 
+def test_a_folder_that_only_resembles_twins_is_neither_and_both_are_suggested(tmp_path):
+    put(tmp_path, "POLISH/1.png", "turkey/1.png")
+    classes, report = found(tmp_path, ("Polish", "polish", "Turkey", "turkey"))
+    assert classes == {"turkey": ["turkey/1.png"]}
+    assert [(row.folder, row.reason) for row in report.ignored] == [
+        ("POLISH", "not a class; did you mean Polish or polish?")
+    ]
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_accents_are_the_same_however_they_are_stored(tmp_path, form):
     """macOS stores é as e and an accent; its ZIP files do not say that their names are UTF-8."""
