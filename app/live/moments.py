@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from app.live import narration
-from app.live.state import ENDED, State, fold
+from app.live.state import ENDED, State, fold, on_the_teachers_images
 from kgen.events import Event
 
 MAX_STEPS = 4_000_000
@@ -79,11 +79,12 @@ class Moments:
         final = (
             len(self._pool) > (iteration + 1) * steps_per_iteration + 1 or self.state.phase in ENDED
         )
+        n_test = started.teacher.n_test if on_the_teachers_images(started) else 0
         return {
             "iteration": iteration,
             "final": final,
             "steps": [
-                self._snapshot(iteration, step, steps_per_iteration, started.teacher.n_test)
+                self._snapshot(iteration, step, steps_per_iteration, n_test)
                 for step in steps
                 if 0 <= step <= steps_per_iteration
             ],

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from app.live import format, narration, scales
-from app.live.state import ENDED, OPINION, Curve, State
+from app.live.state import ENDED, OPINION, Curve, State, on_the_teachers_images
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
 
@@ -167,15 +167,7 @@ def snapshot(state: State, situation: Situation, plan: dict[str, Any]) -> dict[s
         "curve": {
             **_columns(("images", "accuracy", "at"), state.accuracy, format.SHARE_DIGITS),
             "n": state.test_size,
-            "teacher": (
-                None
-                if state.tested_on == "synthetic"
-                else (
-                    facts["teacher"].get("accuracy")
-                    if state.teacher_accuracy is None
-                    else state.teacher_accuracy
-                )
-            ),
+            "teacher": _teacher_accuracy(state, facts),
             "last": state.last_accuracy,
             "kind": narration.test_kind(state),
             "final": state.final,
@@ -203,6 +195,17 @@ def snapshot(state: State, situation: Situation, plan: dict[str, Any]) -> dict[s
 def _columns(names: tuple[str, ...], curve: Curve, digits: int = 4) -> dict[str, list[float]]:
     columns = list(zip(*curve.rows())) or [()] * len(names)
     return {name: [round(v, digits) for v in column] for name, column in zip(names, columns)}
+
+
+def _teacher_accuracy(state: State, facts: dict[str, Any]) -> float | None:
+    """On the images that the student is tested on, if it is known."""
+    if state.tested_on == "synthetic":
+        return None
+    if state.teacher_accuracy is not None:
+        return state.teacher_accuracy
+    if state.started and not on_the_teachers_images(state.started):
+        return None
+    return facts["teacher"].get("accuracy")
 
 
 def _run_facts(started: events.RunStarted) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import math
 import re
@@ -540,6 +541,14 @@ def test_a_fault_of_the_view_and_a_full_disk_are_told():
     )
     told = shown(state, Situation(run="r", error="It broke."))["alert"]["text"]
     assert "It broke." in told and len(told) > len("It broke. ")
+
+
+def test_before_the_first_test_on_ones_own_images_the_teachers_accuracy_is_unknown(tmp_path):
+    """Its card's accuracy was measured on other images."""
+    for real_images, known in ((str(tmp_path), (0, None)), (None, (10_000, 0.931))):
+        recipe = standin.recipe(real_images=real_images)
+        curve = shown(folded(itertools.islice(standin.story(recipe), 1)))["curve"]
+        assert (curve["n"], curve["teacher"]) == known
 
 
 def test_a_validation_run_does_not_speak_of_the_test_images():
