@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from app.live import narration
-from app.live.state import ENDED, State, fold, on_the_teachers_images
+from app.live.state import ENDED, State, fold
 from kgen.events import Event
 
 MAX_STEPS = 4_000_000
@@ -45,6 +45,8 @@ class Moments:
         if moment > min(MAX_STEPS, state.started.generator_steps if state.started else 0):
             return
         self.state = state
+        if event.kind == "run_started":
+            self._scores[0] = (None, state.test_size)
         if event.kind == "evaluated" and state.last_accuracy is not None:
             self._scores.append((state.last_accuracy, state.test_size))
         if event.kind == "evaluated" and event.file:
@@ -70,29 +72,23 @@ class Moments:
 
         Raises IndexError for an iteration that has not ended.
         """
-        steps_per_iteration, started = (
-            self.state.recipe.get("generator_steps", 0),
-            self.state.started,
-        )
-        if not started or not 0 <= iteration < self.state.iterations_done:
+        steps_per_iteration = self.state.recipe.get("generator_steps", 0)
+        if not self.state.started or not 0 <= iteration < self.state.iterations_done:
             raise IndexError(iteration)
         final = (
             len(self._pool) > (iteration + 1) * steps_per_iteration + 1 or self.state.phase in ENDED
         )
-        n_test = started.teacher.n_test if on_the_teachers_images(started) else 0
         return {
             "iteration": iteration,
             "final": final,
             "steps": [
-                self._snapshot(iteration, step, steps_per_iteration, n_test)
+                self._snapshot(iteration, step, steps_per_iteration)
                 for step in steps
                 if 0 <= step <= steps_per_iteration
             ],
         }
 
-    def _snapshot(
-        self, iteration: int, step: int, steps_per_iteration: int, n_test: int
-    ) -> dict[str, Any]:
+    def _snapshot(self, iteration: int, step: int, steps_per_iteration: int) -> dict[str, Any]:
         # the last step shares its moment with what followed, so it shows what was known just before
         ended = step == steps_per_iteration
         moment = min(
@@ -111,7 +107,7 @@ class Moments:
             pool_images=self._pool[moment],
             budget_used=self._budget_used[moment],
             last_accuracy=share,
-            test_size=n or n_test,
+            test_size=n or self._scores[0][1],
             failure=None,
             finish=None,
         )

@@ -160,7 +160,7 @@ def fold(state: State, event: Event) -> State:
 
 
 def _run_started(state: State, event: events.RunStarted) -> State:
-    if not on_the_teachers_images(event):  # its accuracy on the run's images is not known yet
+    if not _on_the_teachers_images(event):  # its accuracy on the run's images is not known yet
         return State(started=event, phase="running")
     return State(
         started=event,
@@ -170,7 +170,7 @@ def _run_started(state: State, event: events.RunStarted) -> State:
     )
 
 
-def on_the_teachers_images(event: events.RunStarted) -> bool:
+def _on_the_teachers_images(event: events.RunStarted) -> bool:
     """Whether the run is tested on the data set that the teacher's card was measured on."""
     return event.tested_on != "synthetic" and not event.recipe.get("real_images")
 

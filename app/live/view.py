@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from app.live import format, narration, scales
-from app.live.state import ENDED, OPINION, Curve, State, on_the_teachers_images
+from app.live.state import ENDED, OPINION, Curve, State
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
 
@@ -201,11 +201,7 @@ def _teacher_accuracy(state: State, facts: dict[str, Any]) -> float | None:
     """On the images that the student is tested on, if it is known."""
     if state.tested_on == "synthetic":
         return None
-    if state.teacher_accuracy is not None:
-        return state.teacher_accuracy
-    if state.started and not on_the_teachers_images(state.started):
-        return None
-    return facts["teacher"].get("accuracy")
+    return state.teacher_accuracy if state.started else facts["teacher"].get("accuracy")
 
 
 def _run_facts(started: events.RunStarted) -> dict[str, Any]:

@@ -192,9 +192,12 @@ def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
             yield without_images((path / name).read_bytes(), name)
             return
         if images and name in WITH_RECIPE:
+            replacements = _paths_and_names(images)
             with (path / name).open("rb") as file:
                 for line in file:
-                    yield without_folder(line, images)
+                    for old, new in replacements:
+                        line = line.replace(old, new)
+                    yield line
             return
         with (path / name).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -207,15 +210,16 @@ def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
         ) from None
 
 
-def without_folder(line: bytes, path: str) -> bytes:
-    """A line of JSON with the last part of a path in place of the path, padded with spaces: the
-    offsets of the lines that follow stay the same.
+def _paths_and_names(path: str) -> list[tuple[bytes, bytes]]:
+    """A path as JSON can write it, and its last part, padded with spaces: the offsets of the lines
+    that follow stay the same.
     """
-    for ascii_only in (True, False):
-        old = json.dumps(path, ensure_ascii=ascii_only).encode()
-        name = json.dumps(os.path.basename(path) or path, ensure_ascii=ascii_only).encode()
-        line = line.replace(old, name.ljust(len(old)))
-    return line
+    name = os.path.basename(path) or path
+    both = [
+        tuple(json.dumps(text, ensure_ascii=ascii_only).encode() for text in (path, name))
+        for ascii_only in (True, False)
+    ]
+    return [(old, new.ljust(len(old))) for old, new in both]
 
 
 def without_images(data: bytes, name: str) -> bytes:
