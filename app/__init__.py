@@ -1,1 +1,1 @@
-"""K-Gen Explorer, the app that people see. It never imports torch."""
+"""K-Gen Explorer, the user interface. It never imports torch."""

@@ -53,8 +53,12 @@ def url_path(text: str) -> str:
 
 
 def listening_host(text: str) -> str:
-    """The address as browsers write it: an IPv6 address without brackets and in its short form."""
+    """The address as browsers write it: an IPv6 address without brackets and in its short form,
+    also for Debian's names of ::1.
+    """
     host = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text.lower()
+    if host in ("ip6-localhost", "ip6-loopback"):
+        return "::1"
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

@@ -36,6 +36,8 @@ STATIC = Path(__file__).parent / "static"
 STYLES = (
     "styles/base.css",
     "setup/sidebar.css",
+    "setup/ladder.css",
+    "setup/more.css",
     "styles/studio.css",
     "styles/gallery.css",
     "styles/maps.css",

@@ -2,7 +2,7 @@
 
 One forward pass gives logits, the last spatial map, the pooled embedding and the statistics at
 every BatchNorm, or the attention of [CLS] in a ViT. The map for the key region is computed from
-these, for any architecture. No state remains afterwards: hooks live for one call, and the network
+these, for any architecture. No state remains afterward: hooks live for one call, and the network
 is permanently in eval mode and without gradients.
 """
 

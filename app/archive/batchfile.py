@@ -1,4 +1,4 @@
-"""One iteration's file, which reads only what is requested: columns of all images, single images,
+"""Reads one iteration's file, and only what is requested: columns of all images, single images,
 maps, and frames that show how they were made.
 
 A run may come from elsewhere, so shapes are read from the file's header and checked before any
@@ -45,12 +45,12 @@ class PerImage:
     p: np.ndarray
     """The teacher's probability of the pseudo-label."""
     s: np.ndarray
-    """The student's; nan if the label is not among its five likeliest."""
+    """The student's; nan if the label is not among its top five."""
     parts: dict[str, np.ndarray]
     judge: np.ndarray
     """The judge's probability of the pseudo-label."""
     rank: np.ndarray
-    """The pseudo-label's rank among all classes the judge knows; 1 is the likeliest (0 in the
+    """The pseudo-label's rank among all classes the judge knows; 1 is the most likely (0 in the
     file).
     """
 

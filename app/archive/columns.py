@@ -30,8 +30,8 @@ class Means:
     """An unbounded series as at most MAX_POINTS rows, each the mean of equally many consecutive
     ones, at the coordinates of the last of them.
 
-    Dropping rows instead would turn the sawtooth of a loss (each batch starts over) into waves that
-    are not there.
+    Dropping rows instead would alias the sawtooth of a loss (each batch starts over) into spurious
+    waves.
     """
 
     def __init__(self) -> None:

@@ -126,5 +126,5 @@ def _row(batches: RunBatches, iteration: int, pos: int, name: str) -> dict[str, 
 
 
 def spreadsheet_safe(text: str) -> str:
-    """A text that a spreadsheet will not read as a formula; runs may come from anywhere."""
+    """Text that a spreadsheet will not read as a formula; runs may come from anywhere."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

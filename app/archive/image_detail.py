@@ -116,7 +116,7 @@ def finite_or_zero(values: np.ndarray, label: str, warnings: list[str]) -> np.nd
 
 
 def top_classes(batch_file: BatchFile, network: str, pos: int) -> list[list] | None:
-    """[[class of the teacher, probability], …], likeliest first; None if not stored."""
+    """[[class of the teacher, probability], …], most likely first; None if not stored."""
     classes, p = (
         batch_file.row(f"{network}_top", pos, 2),
         batch_file.row(f"{network}_top_p", pos, 2),

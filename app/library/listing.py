@@ -249,7 +249,7 @@ def lines_backwards(file: Path) -> Iterator[bytes]:
 
 
 def _event(line: bytes) -> events.Event | None:
-    """None for an incomplete or damaged line: the Studio says where, the list moves on."""
+    """None for an incomplete or damaged line: the Studio reports where; the list skips it."""
     try:
         return events.from_json(line)
     except ValidationError:

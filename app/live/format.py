@@ -6,9 +6,9 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 FEW_IMAGES = 50
-"""With fewer images than this, a percentage would suggest precision that is not there."""
+"""With fewer images than this, a percentage would suggest false precision."""
 SHARE_DIGITS = 6
-"""Of a share that the page rounds itself. With fewer digits, rounding twice would show: 0.812496
+"""For shares that the page rounds itself. With fewer digits, double rounding would show: 0.812496
 becomes 0.8125 with four, and then 81.3%.
 """
 _HALF_UP = Context(prec=400, rounding=ROUND_HALF_UP, traps=[])  # for any float, and for nan
@@ -20,7 +20,7 @@ def number(n: float) -> str:
 
 
 def half_up(value: float, digits: int = 0) -> Decimal:
-    """Rounded as by the page's `toFixed`, so that texts and charts show the same number: halves go
+    """Rounds like the page's `toFixed`, so that texts and charts show the same number: halves go
     up. 81.25 → 81.3, where Python's formats give 81.2.
     """
     return _HALF_UP.quantize(Decimal(value), Decimal(1).scaleb(-digits))

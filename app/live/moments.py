@@ -2,7 +2,7 @@
 no files, no clock.
 
 A moment is a number of generator steps into the run, and includes every event before the next
-generator step. So a moment can no longer change once a later step was reported or the run has
+generator step. So a moment can no longer change once a later step has been reported or the run has
 ended.
 """
 

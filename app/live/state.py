@@ -23,7 +23,7 @@ MAX_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
 OPINION = ("chosen", "top1", "top5")
 """Shares of a batch that the judge classifies as intended: among the chosen classes, among all the
-classes it knows, and among its five likeliest.
+classes it knows, and among its top five.
 """
 
 

@@ -198,7 +198,7 @@ def _columns(names: tuple[str, ...], curve: Curve, digits: int = 4) -> dict[str,
 
 
 def _teacher_accuracy(state: State, facts: dict[str, Any]) -> float | None:
-    """On the images that the student is tested on, if it is known."""
+    """The teacher's accuracy on the images that the student is tested on, if known."""
     if state.tested_on == "synthetic":
         return None
     return state.teacher_accuracy if state.started else facts["teacher"].get("accuracy")

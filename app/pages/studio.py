@@ -44,7 +44,7 @@ SPEED_HTML = (
                 ),
             ),
             ("watch", "Two frames per second. Affects this view only."),
-            ("full", "Shows each new state as it arrives; replays go fast."),
+            ("full", "Shows each new state as it arrives; replays run fast."),
         )
     )
     + "</div>"

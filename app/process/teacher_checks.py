@@ -87,11 +87,11 @@ class TeacherChecks:
             if preflight_request.save:
                 request.check_name(preflight_request.save)
         except (PreflightError, HomeError) as error:
-            raise Refused(
-                rephrase(str(error)),
-                code=error.code,
-                **error.fields,
-            ) from None
+            text, fields = rephrase(str(error)), error.fields
+            if error.code == "exists" and "file" in fields:  # an audience may see the page
+                name = Path(fields["file"]).name
+                text, fields = text.replace(fields["file"], name), fields | {"file": name}
+            raise Refused(text, code=error.code, **fields) from None
         with self._lock:
             self._require_idle()
             self._id = secrets.token_urlsafe(8)

@@ -19,8 +19,8 @@ PROBE_TARGETS = (
 
 
 def addresses(host: str) -> list[str]:
-    """Addresses at which an app listening on `host` can be reached from elsewhere, likeliest first;
-    may be empty.
+    """Addresses at which an app listening on `host` can be reached from elsewhere, best guess
+    first; may be empty.
     """
     try:
         ip = ipaddress.ip_address(host)

@@ -183,7 +183,7 @@ class Guard:
 
 
 def _origin(origin: str) -> tuple[str, int, int] | None:
-    """Host, port, and the scheme's default port; None if it is no address of a website."""
+    """Host, port, and the scheme's default port; None if it is not a website's address."""
     scheme, _, netloc = origin.partition("://")
     default = DEFAULT_PORTS.get(scheme.lower())
     if default is None or not HOST_PATTERN.fullmatch(netloc):
@@ -222,8 +222,8 @@ def _other_site(origin: str) -> Forbidden:
         name = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
     return Forbidden(
         f"This page is open at {origin if name else 'an unknown address'}, but the app expects"
-        " another address, so it does not accept input from this page. If that is your own proxy,"
-        f" start the app with --allow-host {name or 'NAME'} and reload this page.",
+        " another address, so it does not accept input from this page. If the page is behind your"
+        f" own proxy, start the app with --allow-host {name or 'NAME'} and reload this page.",
         code="other-site",
         host=name,
     )

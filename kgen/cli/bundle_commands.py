@@ -60,7 +60,7 @@ def unbundle(
         ),
     ],
     runs: Annotated[
-        Path, typer.Option("--runs", metavar="FOLDER", help="The folder of runs to add it to.")
+        Path, typer.Option("--runs", metavar="FOLDER", help="The runs folder to add it to.")
     ] = Path("runs"),
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ def preflight(
         typer.Argument(
             metavar="FILE",
             help=(
-                "A file of weights written by torch.save or safetensors; or - for one JSON line on"
+                "A weights file written by torch.save or safetensors; or - for one JSON line on"
                 " standard input."
             ),
         ),
@@ -32,7 +32,7 @@ def preflight(
         typer.Option(
             help=(
                 "Name of the architecture, such as resnet18; optional if the file has a card. Or"
-                " FILE.py:FUNCTION for your own network; this runs that file's code."
+                " FILE.py:NAME for your own network; this runs that file's code."
             )
         ),
     ] = None,
@@ -70,7 +70,7 @@ def preflight(
         typer.Option(help="Number of its training images; the memory budget is a share of them."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set whose real test images measure accuracy.")
+        str | None, typer.Option(help="Data set with the real test images for accuracy.")
     ] = None,
     flip: Annotated[
         bool | None,

@@ -30,7 +30,7 @@ from kgen.tables.tables import Table
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 QUIET_SECONDS = 30.0
-"""Longest silence of a run in a log."""
+"""Longest time that a run may go without writing a line to a log."""
 
 
 class RunDisplay:

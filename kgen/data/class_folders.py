@@ -143,7 +143,7 @@ class FolderReport:
             found.append(
                 (
                     f"{text}.",
-                    f"{remedy}; python -m kgen data check names those that are not used.",
+                    f"{remedy}; python -m kgen data check lists those that are not used.",
                 )
                 if public
                 else (f"{text}: {reasons}.", f"{remedy}.")
@@ -354,7 +354,7 @@ class _Labels:
     def why_unknown(self, folder: str, suggest: bool) -> str:
         label, _ = self._find(folder)
         if label is not None:
-            return f"another folder has exactly the name of {self.names[label]}"
+            return f"another folder is named exactly {self.names[label]}"
         if not suggest:
             return "not a class"
         known: dict[str, list[str]] = {}  # normalized → names, which may differ in case only

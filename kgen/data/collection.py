@@ -220,7 +220,7 @@ def add(
             examples = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
                 f"{source} has no {CARDS[name].title} images: expected one subfolder per class,"
-                f" named {classes.names(name)[0]!r} or by WordNet ID; found: {examples}.",
+                f" named like {classes.names(name)[0]!r} or by WordNet ID; found: {examples}.",
                 code="no-images",
                 file=str(source),
                 found=examples,
@@ -282,7 +282,7 @@ def _files(source: Path) -> list[tuple[PurePosixPath, Callable[[], bytes]]]:
     """
     if not source.exists():
         raise DataError(
-            f"{source} is neither a folder nor a ZIP file (it does not exist).",
+            f"{source} does not exist; expected a folder or a ZIP file.",
             code="not-a-folder",
             file=str(source),
         )

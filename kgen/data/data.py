@@ -352,7 +352,7 @@ def test_set(name: str, folder: Path | None = None, side: int | None = None) -> 
         return _fashion(paths.ASSETS / "fashion-mnist", "t10k")
     if name not in catalogue.DATA:
         raise DataError(
-            f"No real test images for {name!r} on this machine; known: fashion-mnist,"
+            f"Unknown data set {name!r}; test images are known for: fashion-mnist,"
             f" {', '.join(catalogue.DATA)}.",
             code="unknown-data",
             name=name,
@@ -422,7 +422,7 @@ def training_set(
         )
     if name != "fashion-mnist":
         raise DataError(
-            f"No training data known for {name!r}; known: fashion-mnist,"
+            f"Unknown data set {name!r}; training images are known for: fashion-mnist,"
             f" {', '.join(catalogue.DATA)}.",
             code="unknown-data",
             name=name,

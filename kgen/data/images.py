@@ -37,7 +37,7 @@ _FORMATS = {
 _OPTIONAL = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
 """Formats that some builds of Pillow lack, with the feature that they need."""
 _ELSEWHERE = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".nef", ".cr2", ".cr3", ".arw")
-"""Suffixes of picture formats that people use but Pillow cannot read."""
+"""Suffixes of common image formats that Pillow cannot read."""
 MAX_PIXELS = 89_478_485
 """Limit on the pixels of a decoded image (268 MB as RGB); Pillow's own default for a warning."""
 MAX_FILE_BYTES = 2**28
@@ -46,7 +46,7 @@ MAX_BYTES_AT_ONCE = 2**28
 are open; a single one may exceed it.
 """
 BYTES_PER_PIXEL = 12
-"""Of an image while it is decoded, turned, and converted; Pillow stores RGB in 4 bytes."""
+"""While an image is decoded, turned, and converted; Pillow stores RGB in 4 bytes."""
 BYTES_PER_PROGRESSIVE_PIXEL = 6
 """A progressive JPEG is also kept as coefficients, at its full size."""
 _ORIENTATION_TAG = 0x0112
@@ -106,7 +106,7 @@ class _Budget:
 
     @contextlib.contextmanager
     def share(self, wanted: int) -> Iterator[None]:
-        """Whoever wants more than there is gets everything, alone."""
+        """A request for more than the total gets the whole budget and runs alone."""
         wanted = min(wanted, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._used + wanted <= self._total)

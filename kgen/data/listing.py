@@ -46,7 +46,7 @@ class MemberState(NamedTuple):
 
 
 class _Unpacked(io.RawIOBase):
-    """A file in a ZIP file, of which never more than `READ_BYTES` are unpacked at once."""
+    """A file in a ZIP file, unpacked at most `READ_BYTES` at a time."""
 
     def __init__(self, stream: IO[bytes]):
         self._stream = stream
@@ -105,7 +105,7 @@ class Member:
         stream.MAX_SEEK_READ = READ_BYTES  # to skip bytes, zipfile unpacks 16 MB at a time
         return io.BufferedReader(
             _Unpacked(stream), READ_BYTES
-        )  # going back costs all from the start
+        )  # seeking backward unpacks it again from the start
 
     def stat(self) -> MemberState:
         return MemberState(self._info.file_size, self._info.CRC)

@@ -18,24 +18,21 @@ import torch
 from torch import Tensor
 
 from kgen import events
-from kgen.data.class_folders import unreadable_remark
-from kgen.data.data import DataError, RealImages
+from kgen.data.data import DataError
 from kgen.data.folders import ActivityProgress, Progress, ignore_activity
 from kgen.engine.controls import Controls, Gate
+from kgen.engine.evaluator import Evaluator
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
-from kgen.engine.student_view import sample_pool, student_view
 from kgen.engine.synthesis import Diverged, Synthesis
-from kgen.evaluate import score
+from kgen.engine.warnings import warnings_of
 from kgen.nets.cost import cost
 from kgen.precision import Format
 from kgen.recipe.recipe import Recipe
 from kgen.terms import Term
 
 E = TypeVar("E", bound=events.Event)
-EVALUATION_IMAGES = 2_000
-NO_TEST = "The run continues without this test; python -m kgen evaluate can repeat it."
 
 
 class Stopped(Exception):
@@ -111,11 +108,9 @@ class Distillation:
         # hooks of the main thread's probes must not fire in the student thread's passes
         self._teacher_clone = self.setting.teacher.clone()
         self._main_thread = threading.get_ident()
-        self._teacher_scores: dict[int, events.Score] = {}
-        self._evaluation_images: RealImages | None = None
-        """The real images for evaluations during the run."""
-        self._named_unreadable: set[str] = set()
-        """Files of real images that a warning has named."""
+        self._evaluator = Evaluator(
+            self.setting, self.state, self._teacher_clone, self._student_lock
+        )
         self._finishing = False
         self._threads = torch.get_num_threads()
 
@@ -126,11 +121,9 @@ class Distillation:
         try:
             if not self.resumed:
                 yield self._run_started()
-                for text, remedy in self.setting.warnings():
+                for text, remedy in warnings_of(self.setting):
                     yield self._event(events.Warned, text=text, remedy=remedy)
-                self._named_unreadable.update(
-                    self.setting.real.unreadable if self.setting.real else ()
-                )
+                self._evaluator.skip_warnings_so_far()
             else:  # a checkpoint may have been taken at a pause
                 yield self._event(events.Control, id=0, action="resume", state="running")
             stopped = False
@@ -405,7 +398,7 @@ class Distillation:
                     self.resumable = True
                 yield self._event(events.StudentStep, **trainer.coordinates(), **report)
             if evaluate:
-                found = self._evaluate(EVALUATION_IMAGES, **trainer.coordinates())
+                found = self._evaluate(final=False, **trainer.coordinates())
                 if not separate_thread and due:
                     self.resumable = True
                 yield from found
@@ -419,52 +412,9 @@ class Distillation:
         pool = self.state.pool
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
-    def _evaluate(self, n: int | None, **coordinates: int) -> list[events.Event]:
-        """Evaluate student and teacher on the same real images: n of them, stratified, or all.
-
-        Without real images: their agreement on held-out synthetic ones. If some images, or even all
-        of them, cannot be read, a warning is yielded first. Raises Stopped.
-        """
-        s = self.state
-        was_training = s.student.training
-        s.student.eval()
-        try:
-            try:
-                student_score, teacher_score = self._scores(n)
-            except DataError as error:  # a drive was disconnected, for example
-                return [self._event(events.Warned, text=str(error), remedy=NO_TEST)]
-            with self._student_lock:
-                sample = sample_pool(s.pool)
-            arrays = student_view(self.setting, s, sample, self.setting.reference_images)
-        finally:
-            s.student.train(was_training)
-        file = f"students/{s.student_steps:07d}.safetensors"
-        evaluated = self._event(
-            events.Evaluated,
-            **coordinates,
-            student=student_score,
-            teacher=teacher_score,
-            **self._pool_size(),
-            final=n is None,
-            file=file,
-            arrays=arrays,
-        )
-        return [*self._unreadable_warnings(), evaluated]
-
-    def _unreadable_warnings(self) -> list[events.Event]:
-        """Names the real images that have turned out to be unreadable since the last warning."""
-        real = self.setting.real
-        found = real.unreadable if real else {}
-        new = {f: found[f] for f in list(found) if f not in self._named_unreadable}
-        self._named_unreadable.update(new)
-        if not new:
-            return []
-        text, remedy = unreadable_remark(new)
-        return [self._event(events.Warned, text=text, remedy=remedy)]
-
     def _report(self, activity: str) -> Progress:
-        """Reports the progress of an evaluation. The returned function raises Stopped if the run is
-        to stop.
+        """A function that reports an evaluation's progress, and raises Stopped if the run is to
+        stop.
         """
 
         def on_progress(done: int, total: int) -> None:
@@ -475,30 +425,17 @@ class Distillation:
 
         return on_progress
 
-    def _scores(self, n: int | None) -> tuple[events.Score, events.Score | None]:
-        setting, student = self.setting, self.state.student
-        if setting.real is None:
-            return self.state.held_out.score(student), None
-        real = setting.real
-        if n is not None:
-            if self._evaluation_images is None:
-                self._evaluation_images = real.stratified(
-                    n, tuple(setting.selected), on_progress=self._report("reading")
-                )  # decoded once
-            real = self._evaluation_images
-        mean, std = setting.teacher.mean, setting.teacher.std
-        student_score = score(
-            lambda x: student((x - mean) / std),
-            real,
-            setting.selected,
-            device=setting.device,
-            on_progress=self._report("student"),
-        )
-        if len(real) not in self._teacher_scores:
-            self._teacher_scores[len(real)] = setting.teacher_score(
-                real, self._teacher_clone, self._report("teacher")
+    def _evaluate(self, *, final: bool, **coordinates: int) -> list[events.Event]:
+        """The events of one evaluation (`Evaluator.run`). Raises Stopped."""
+        warnings, fields = self._evaluator.run(final, self._report)
+        found: list[events.Event] = [
+            self._event(events.Warned, text=text, remedy=remedy) for text, remedy in warnings
+        ]
+        if fields is not None:
+            found.append(
+                self._event(events.Evaluated, **coordinates, **self._pool_size(), **fields)
             )
-        return student_score, self._teacher_scores[len(real)]
+        return found
 
     def _run_started(self) -> events.RunStarted:
         card = self.setting.card
@@ -533,7 +470,7 @@ class Distillation:
         if self.state.student_steps:
             self.on_trained()
             try:
-                found = self._evaluate(None)
+                found = self._evaluate(final=True)
             except Stopped:  # a resumed run repeats the test
                 stopped, found = True, []
             result = next((e for e in found if isinstance(e, events.Evaluated)), None)

@@ -20,7 +20,6 @@ from kgen import embeddings, events, judge
 from kgen.answers import Answers
 from kgen.augment import Variation, shift_at
 from kgen.data import classes, data
-from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import DataError
 from kgen.data.folders import (
     ActivityProgress,
@@ -31,7 +30,6 @@ from kgen.data.folders import (
 )
 from kgen.evaluate import score, short_slices
 from kgen.keyregion import make_target
-from kgen.nets import own_code
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
@@ -95,6 +93,41 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
             field="classes",
         )
     return selected
+
+
+def find_real_images(
+    recipe: Recipe, teacher: Teacher, selected: list[int], on_progress: Progress
+) -> data.RealImages | None:
+    """The images that `evaluate_on` and `real_images` ask for; `selected` as in `Setting`.
+
+    Raises DataError with instructions if they are missing.
+    """
+    r, card, dataset = recipe, teacher.card, teacher.card.data
+    if r.real_images is not None:
+        return data.image_folder(r.real_images, teacher.classes, card, tuple(selected), on_progress)
+    if r.evaluate_on == "validation":
+        if dataset is None:
+            raise DataError(
+                f"The training data of {card.title} is unknown, so there are no held-out"
+                " images; set evaluate_on to 'auto' or 'none'.",
+                code="unknown-data",
+                field="evaluate_on",
+                value="validation",
+            )
+        return data.split(data.training_set(dataset))[1]
+    if r.evaluate_on == "none" or dataset is None:  # user-supplied teachers have no known data set
+        return None
+    try:
+        return data.images_for_teacher(card, selected)
+    except DataError as error:
+        if r.evaluate_on == "auto":
+            return None
+        raise DataError(
+            f"{error} Or run without real images: set evaluate_on to 'auto' or 'none'; or set"
+            " real_images to a folder of your own.",
+            code=error.code,
+            **error.fields,
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -178,7 +211,9 @@ class Setting:
             )
         self.judge = judge.find(recipe, self.teacher, self.selected, self.sides)
         """The second opinion; None if the recipe has none."""
-        self.real = self._real(functools.partial(on_progress, "checking"))
+        self.real = find_real_images(
+            recipe, self.teacher, self.selected, functools.partial(on_progress, "checking")
+        )
         """Real images for the accuracy curve; None if none are available or requested."""
 
     def term_title(self, name: str) -> str:
@@ -233,42 +268,6 @@ class Setting:
             views._replace(crop=crop) for crop in (recipe.student_crop, recipe.generator_crop)
         )
         return Scale(side, batch, student_batch, size, target, images, student, generator)
-
-    def _real(self, on_progress: Progress) -> data.RealImages | None:
-        """The images that `evaluate_on` and `real_images` ask for.
-
-        Raises DataError with instructions if they are missing.
-        """
-        r, dataset = self.recipe, self.card.data
-        if r.real_images is not None:
-            return data.image_folder(
-                r.real_images, self.teacher.classes, self.card, tuple(self.selected), on_progress
-            )
-        if r.evaluate_on == "validation":
-            if dataset is None:
-                raise DataError(
-                    f"The training data of {self.card.title} is unknown, so there are no held-out"
-                    " images; set evaluate_on to 'auto' or 'none'.",
-                    code="unknown-data",
-                    field="evaluate_on",
-                    value="validation",
-                )
-            return data.split(data.training_set(dataset))[1]
-        if (
-            r.evaluate_on == "none" or dataset is None
-        ):  # user-supplied teachers have no known data set
-            return None
-        try:
-            return data.images_for_teacher(self.card, self.selected)
-        except DataError as error:
-            if r.evaluate_on == "auto":
-                return None
-            raise DataError(
-                f"{error} Or run without real images: set evaluate_on to 'auto' or 'none'; or set"
-                " real_images to a folder of your own.",
-                code=error.code,
-                **error.fields,
-            ) from None
 
     @property
     def tested_on(self) -> Literal["test", "validation", "synthetic"]:
@@ -417,134 +416,6 @@ class Setting:
             "labels": labels,
             "embedding": torch.cat(teacher_embeddings).half().cpu().numpy(),
         }
-
-    def warnings(self) -> list[tuple[str, str]]:
-        """Warnings: (what may be surprising, what to do about it)."""
-        r, warnings = self.recipe, []
-        for requested, side in zip(r.resolutions, self.sides):
-            if requested != side:
-                text = (
-                    f"Images of {requested} × {requested} are not supported;"
-                    f" {side} × {side} is used."
-                )
-                warnings.append(
-                    (
-                        text,
-                        (
-                            "This generator and teacher need sides that are a multiple of"
-                            f" {math.lcm(r.side_multiple, self.teacher.side_multiple)}."
-                        ),
-                    )
-                )
-        # a few images fewer than the budget is just rounding: batches of several sides hold whole
-        # images
-        generated = (
-            sum(scale.batch - self.held_out(scale.batch) for scale in self.scales)
-            * r.total_iterations
-            // len(self.scales)
-        )
-        if (
-            r.pool_policy == "spread"
-            and generated < self.budget_images - max(scale.batch for scale in self.scales) // 2
-        ):
-            text = (
-                f"The run makes {generated:,} images, but the budget holds {self.budget_images:,}."
-            )
-            warnings.append((text, "Add epochs or iterations, or lower the ratio."))
-        if self.student_total and self.budget_images < len(self.selected):
-            text = (
-                f"The budget holds {self.budget_images:,} images of {len(self.selected):,} classes,"
-                " so the student never sees some of the classes."
-            )
-            warnings.append((text, "Raise the ratio, or select fewer classes."))
-        if own_code.is_own(self.card.architecture):
-            text = f"The teacher's network is built by the code in {self.card.architecture}."
-            warnings.append((text, "This run executes it; only use a file that you trust."))
-        if self.teacher.map_kind == "none" and r.weights.kr:
-            warnings.append(
-                (
-                    "This teacher has no spatial map before its pooling, so the key region is off.",
-                    "No action needed.",
-                )
-            )
-        if not self.teacher.has_batch_norm and r.weights.bn:
-            warnings.append(
-                (
-                    (
-                        "This teacher has no BatchNorm layers, so it stores no statistics and"
-                        " that term is off."
-                    ),
-                    "No action needed.",
-                )
-            )
-        if self.real is None and self.student_total:
-            text = (
-                "There are no real test images, so the student's accuracy is unknown. Instead, you"
-                " see how often it agrees with the teacher on synthetic images that it was not"
-                " trained on."
-            )
-            warnings.append(
-                (
-                    text,
-                    (
-                        "Provide a folder of real images with one subfolder per class: recipe field"
-                        " real_images, or under More on the page."
-                    ),
-                )
-            )
-        if self.real is not None:
-            warnings += self._data_warnings(self.real)
-        if len(self.selected) == 1:
-            text = "Only one class is selected: images are generated, but no student is trained."
-            warnings.append((text, "Select two or more classes to train a student."))
-        if (
-            self.requested_embedding == "auto"
-            and r.embedding == "center"
-            and (missing_texts := classes.without_embedding(r, self.teacher.classes))
-        ):
-            listed = ", ".join(missing_texts[:3]) + ("…" if len(missing_texts) > 3 else "")
-            text = (
-                f"The bundled table has no embedding for {len(missing_texts):,} of"
-                f" {len(self.teacher.classes):,} class names ({listed}), so class centers represent"
-                " the classes."
-            )
-            warnings.append(
-                (text, "No action needed; or set other texts for those classes in class_texts.")
-            )
-        if r.embedding == "text" and (pairs := embeddings.close_pairs(self.table[self.selected])):
-            a, b = (self.teacher.classes[self.selected[i]] for i in pairs[0])
-            more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
-            warnings.append(
-                (
-                    (
-                        f"The texts for {a} and {b} mean nearly the same thing{more}, so their"
-                        " images may look alike."
-                    ),
-                    "Give one of them a different text in recipe field class_texts.",
-                )
-            )
-        if r.schedule == "concurrent" and self.device.type == "mps":
-            warnings.append(
-                ("Two threads are not safe on MPS; the run is sequential.", "No action needed.")
-            )
-        return warnings
-
-    def _data_warnings(self, real: data.RealImages) -> list[tuple[str, str]]:
-        """What was left out of the real images, and what is missing."""
-        if real.report:
-            return [
-                (text, remedy or "No action needed.")
-                for text, remedy in real.report.remarks(public=True)
-            ]
-        warnings = [unreadable_remark(real.unreadable)] if real.unreadable else []
-        missing = len(set(self.selected).difference(np.unique(real.labels).tolist()))
-        if missing:
-            text = (
-                f"{missing} of {len(self.selected)} selected classes have no real test images;"
-                " accuracy covers only the others."
-            )
-            warnings.append((text, "No action needed."))
-        return warnings
 
     def device_title(self) -> str:
         """The selected device, for display."""

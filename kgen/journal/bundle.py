@@ -38,7 +38,7 @@ SERIES = re.compile(r"(batches|students)/[0-9]{6,9}\.safetensors", re.ASCII)
 WITH_REAL_IMAGES = ("reference.safetensors", "layout.safetensors")
 WITH_RECIPE = ("recipe.json", "events.jsonl")
 MAX_COMPRESSION = 100
-"""A text compresses by less than this factor; a bundle with one that expands more is rejected."""
+"""Text compresses by less than this factor; a bundle in which it expands more is rejected."""
 MAX_FILES = 50_000
 CHUNK_BYTES = 1 << 20
 

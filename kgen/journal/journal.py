@@ -253,8 +253,8 @@ def _drive_warnings(path: Path, lock: FolderLock) -> Iterator[tuple[str, str]]:
     """What the drive of a run folder lacks, and what to do about it."""
     if not lock.supported:
         yield (
-            "The drive with this run has no file locks, so only a note, renewed every few seconds,"
-            " keeps a second process from writing to it.",
+            "The drive with this run has no file locks, so only a heartbeat file, updated every few"
+            " seconds, keeps a second process from writing to the run.",
             "Resume, rename, or delete this run from only one place at a time.",
         )
     if not sync_folder(path):

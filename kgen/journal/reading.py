@@ -1,4 +1,4 @@
-"""The run folder, for reading: by any number of processes, during the run or afterwards.
+"""The run folder, for reading: by any number of processes, during the run or afterward.
 
 It depends on files, recipes and events, not on torch (only `read_checkpoint` imports it, on call).
 `kgen.journal.journal` writes the folder. Every file that an event names exists; `attempt` in

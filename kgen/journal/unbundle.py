@@ -222,7 +222,7 @@ def _check(
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
             raise BundleError(
                 f"{label} contains {name} as a link, a device or an encrypted file; a bundle may"
-                " contain only plain files.",
+                " contain only regular files.",
                 code="not-a-file",
                 name=name,
             )

@@ -113,5 +113,5 @@ def _checked(name: str, value: Any, depth: int = 0) -> Any:
         return value
     raise ValueError(
         f"{name} is {str(value)[:60]}; expected a number up to {MAX_NUMBER:,}, true, false, a short"
-        " text, or a list of these"
+        " string, or a list of these"
     )

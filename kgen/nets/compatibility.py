@@ -48,7 +48,7 @@ def incompatibility(network: Network, channels: int, classes: int | None, side: 
         return "its forward_features() does not return a single tensor"
     except Exception as error:  # an unknown network can raise anything about sizes
         return (
-            f"it does not accept images {side} × {side} pixels in size"
+            f"it does not accept images of {side} × {side} pixels"
             f" ({str(error).partition(chr(10))[0].strip().rstrip('.')})"
         )
     finally:

@@ -115,7 +115,7 @@ def permitted(teacher_sha256: str) -> UserCode | None:
         code = UserCode(Path(found["file"]), dict(found["checksums"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    # a relative path would mean another file in each folder that a command is started in
+    # a relative path would depend on the folder that a command is started in
     paths = (code.file, *map(Path, code.checksums))
     return code if all(path.is_absolute() for path in paths) else None
 
@@ -145,7 +145,7 @@ def build(
     side: int,
     arguments: dict[str, Any],
 ) -> Network:
-    """Run the file and build its network, which has timm's methods afterwards.
+    """Run the file and build its network, which has timm's methods afterward.
 
     The function is called with `arguments`, and with num_classes and in_chans if it has parameters
     of these names. Raises OwnCodeError.
@@ -183,15 +183,15 @@ def build(
 def _split(architecture: str) -> tuple[str, str]:
     found = PATTERN.fullmatch(architecture)
     if found is None:
-        raise OwnCodeError(f"{architecture[:80]!r} is not FILE.py:FUNCTION.", code="invalid-name")
+        raise OwnCodeError(f"{architecture[:80]!r} is not FILE.py:NAME.", code="invalid-name")
     return found[1], found[2]
 
 
 class _Imports(MetaPathFinder):
-    """While it is entered, files in the folder of a user's file can be imported from it.
+    """Context manager that lets a user's file import other files from its folder.
 
-    Afterwards they are forgotten, so that a file of the same name in another folder is another
-    module.
+    On exit, those modules are forgotten, so that a file of the same name in another folder is a
+    separate module.
     """
 
     def __init__(self, code: UserCode):
@@ -200,7 +200,7 @@ class _Imports(MetaPathFinder):
 
     def __enter__(self) -> _Imports:
         sys.meta_path.insert(0, self)
-        sys.path.insert(0, self.folder)  # packages without an __init__.py look there
+        sys.path.insert(0, self.folder)  # namespace packages look there
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -240,8 +240,8 @@ class _Imports(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Runs exactly the bytes that were checked, never a stale copy in __pycache__. What they print
-    goes to standard error, because standard output may be read by a program.
+    """Runs exactly the bytes that were checked, never a stale copy in __pycache__. Anything they
+    print goes to standard error, because a program may be reading standard output.
     """
 
     def __init__(self, name: str, path: str, code: UserCode):

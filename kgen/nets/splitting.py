@@ -3,8 +3,8 @@ map.
 
 The split comes from tracing the forward pass with torch.fx. Branches are followed if they depend
 only on the sizes of the images, and checked whenever it runs. A network that cannot be traced, or
-that has no map through which everything flows, is split before its last Linear instead; then there
-is no map, and the key region is off. It does not matter where the network comes from.
+whose forward pass does not go through a single map, is split before its last Linear instead; then
+there is no map, and the key region is off. It does not matter where the network comes from.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SplitNetwork(Network):
             self.no_map = f"its forward pass cannot be traced ({reason})"
         else:
             if self._plan is None:
-                self.no_map = "there is no map through which everything flows"
+                self.no_map = "its forward pass does not go through a single map"
 
     def verify(self) -> None:
         """Call this once the weights are loaded, because what a network does can depend on them.
@@ -84,8 +84,8 @@ class SplitNetwork(Network):
 
 
 _ENDS_LATER = (
-    "its logits are not the outputs of its last Linear layer ({!r}), because something with trained"
-    " values of its own, such as a BatchNorm, a bias, or a temperature, may follow it"
+    "its logits are not the outputs of its last Linear layer ({!r}), because something with its own"
+    " parameters, such as a BatchNorm, a bias, or a temperature, may follow that layer"
 )
 
 
@@ -177,7 +177,7 @@ def _ends_after(
 
 
 class _Tracer(fx.Tracer):
-    """Follows the branches that depend on sizes as the images that it is tried on do."""
+    """At branches that depend on sizes, takes the one that the trial images take."""
 
     def __init__(self, x: Tensor):
         super().__init__()
@@ -259,13 +259,14 @@ class _Plan(NamedTuple):
 
     def _check(self, node: fx.Node, value: Any) -> None:
         if node in self.branches and bool(value) is not self.branches[node]:
-            raise ValueError("at this size, the forward pass takes another branch")
+            raise ValueError("at this size, the forward pass takes a different branch")
 
     @classmethod
     @torch.no_grad()
     def find(cls, network: nn.Module, classifier: str, x: Tensor) -> _Plan | None:
-        """Split at the last map through which everything flows; None without one. Raises whatever
-        tracing raises.
+        """Split at the last map that the whole forward pass goes through; None if there is none.
+
+        Raises whatever tracing raises.
         """
         options = inspect.signature(network.forward).parameters.values()
         tracer = _Tracer(x)
@@ -312,8 +313,8 @@ class _Plan(NamedTuple):
 
 
 def _proportional(all_images: Any, two: Any) -> bool | None:
-    """Whether a size is proportional to the number of images; None if it is neither that nor the
-    same for any number.
+    """Whether a size is proportional to the number of images; None if it is neither
+    proportional nor constant.
     """
     if all_images is None or isinstance(all_images, Tensor):
         return None
@@ -323,7 +324,7 @@ def _proportional(all_images: Any, two: Any) -> bool | None:
 
 
 def _is_map(value: Any, images: Tensor) -> bool:
-    """Whether a value has one position for each part of the images, and is not just the images."""
+    """Whether a value is a spatial map rather than the images themselves."""
     return (
         isinstance(value, Tensor)
         and value.ndim == 4
@@ -334,7 +335,7 @@ def _is_map(value: Any, images: Tensor) -> bool:
 
 
 def _needed(graph: fx.Graph, ends: Sequence[fx.Node]) -> tuple[fx.Node, ...]:
-    """The nodes that some nodes depend on, and these, in the order in which they run."""
+    """The given nodes and all nodes that they depend on, in execution order."""
     needed, waiting = {*ends}, [*ends]
     while waiting:
         new = set(waiting.pop().all_input_nodes) - needed

@@ -124,7 +124,7 @@ def maps(
                 status="warn",
                 finding=finding,
                 advice=(
-                    "Such a target has little effect; larger images help, or --set"
+                    "Such a target has little effect; use larger images, or --set"
                     " target.sigma_fraction=0.25."
                 ),
             )
@@ -143,7 +143,7 @@ def batch_norm(network: nn.Module) -> Row:
     if layers and all(_is_untrained(layer) for layer in norms):
         advice = (
             "Check that this is the trained file: an untrained network gives nearly the same answer"
-            " to every image."
+            " for every image."
         )
         return Row(
             name="BatchNorm",

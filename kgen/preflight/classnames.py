@@ -44,7 +44,7 @@ config.json."""
 EXPECTED = (
     'expected ["cat", "dog"] or {"0": "cat", "1": "dog"}, in the order of the network\'s outputs'
 )
-AS_ENTERED = "as entered"
+AS_ENTERED = "your input"
 """Stands in for the file name of names that did not come from a file."""
 _SEPARATOR = r"(?:\s*(?:[:=,;|)\]]|->|→)\s*|\s+-\s+|\.\s+|\s+)"
 NUMBERED = (
@@ -78,7 +78,7 @@ def read_names(text: str) -> ClassNames:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise PreflightError(
-                f"The class names {text} exceed 16 MB; expected one name per line.",
+                f"The class names file {text} exceeds 16 MB; expected one name per line.",
                 code="too-large",
                 file=text,
             )
@@ -88,7 +88,7 @@ def read_names(text: str) -> ClassNames:
             "not UTF-8 or UTF-16 text. Save the file as UTF-8 (in Excel, as CSV UTF-8)"
         )
         raise PreflightError(
-            f"The class names {text} cannot be read: {reason}.", code="unreadable", file=text
+            f"The class names file {text} cannot be read: {reason}.", code="unreadable", file=text
         ) from None
     return _parse_file(path.name, content)
 
@@ -107,7 +107,7 @@ def parse_names(text: str, file: str | None = None) -> ClassNames:
         return _from_json(AS_ENTERED, text)
     if table := _table_in(text):
         return _from_table("the table", *table)
-    found = _from_lines("as entered", text)
+    found = _from_lines(AS_ENTERED, text)
     if len(found.names) == 1:
         raise PreflightError(
             f"The class names are {text[:60]!r}: expected comma-separated names, a .txt, .csv or"
@@ -184,8 +184,8 @@ def _parse_file(file: str, content: str) -> ClassNames:
     suffix, content = Path(file).suffix.lower(), content.lstrip("\ufeff")
     if suffix in (".yaml", ".yml") or "\0" in content:
         raise PreflightError(
-            f"The class names {file} are not a text file with names; save them as a .txt file with"
-            " one name per line, or a .csv or .json file.",
+            f"{file} is not a text file with class names; save them as a .txt file with one name"
+            " per line, or as a .csv or .json file.",
             code="invalid-classes",
             file=file,
         )
@@ -208,8 +208,8 @@ def _from_json(file: str, content: str) -> ClassNames:
         if isinstance(error, PreflightError):
             raise
         raise PreflightError(
-            f"The class names {file} are not JSON ({str(error)[:80]}); {EXPECTED}, or a .txt file"
-            " with one name per line.",
+            f"The class names in {file} are not JSON ({str(error)[:80]}); {EXPECTED}, or a .txt"
+            " file with one name per line.",
             code="not-json",
             file=file,
         ) from None
@@ -245,7 +245,7 @@ def _from_value(file: str, value: Any) -> ClassNames:
             return _from_table(file, header, [[str(v) for v in row.values()] for row in value])
     if not isinstance(value, list) or not all(isinstance(n, str) or _is_int(n) for n in value):
         raise PreflightError(
-            f"The class names {file} are not a list of names; {EXPECTED}.",
+            f"The class names in {file} are not a list of names; {EXPECTED}.",
             code="invalid-classes",
             file=file,
         )
@@ -263,8 +263,8 @@ def _from_dictionary(file: str, pairs: dict[str, Any]) -> ClassNames:
     if names_of_keys and names_of_values and names_of_keys != names_of_values:
         if not all(_is_int(value) for value in values):
             raise PreflightError(
-                f"The class names {file} have numbers on both sides, so it is unclear which are the"
-                ' names; use a list in the order of the outputs, such as ["1", "2"].',
+                f"The class names in {file} have numbers on both sides, so it is unclear which are"
+                ' the names; use a list in the order of the outputs, such as ["1", "2"].',
                 code="ambiguous",
                 file=file,
             )
@@ -272,10 +272,10 @@ def _from_dictionary(file: str, pairs: dict[str, Any]) -> ClassNames:
     if found := names_of_values or names_of_keys:
         kind = "index → name" if names_of_values else "name → index"
         where = "" if file == AS_ENTERED else f"from {file} "
-        return ClassNames(found, f"{where}as a dictionary {kind}")
+        return ClassNames(found, f"{where}as a dictionary ({kind})")
     raise PreflightError(
-        f"The class names {file} are not a dictionary index → name or name → index with indices"
-        f" from 0 without gaps{_gap(keys) or _gap(values)}; {EXPECTED}.",
+        f"The class names in {file} are not a dictionary (index → name or name → index) with"
+        f" indices from 0 without gaps{_gap(keys) or _gap(values)}; {EXPECTED}.",
         code="invalid-classes",
         file=file,
     )
@@ -331,14 +331,16 @@ def _rows(file: str, content: str, delimiters: str) -> list[list[str]]:
         found = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise PreflightError(
-            f"The class names {file} are not a table ({error}).", code="invalid-classes", file=file
+            f"The class names in {file} are not a table ({error}).",
+            code="invalid-classes",
+            file=file,
         ) from None
     found = [[cell.strip() for cell in row] for row in found if any(cell.strip() for cell in row)]
     width = len(found[0]) if found else 0
     for i, row in enumerate(found):
         if len(row) != width:
             raise PreflightError(
-                f"Row {i + 1} of the class names {file} has a different number of columns"
+                f"Row {i + 1} of the class names in {file} has a different number of columns"
                 f" ({len(row)}) from the first row ({width}); put quotes around names that contain"
                 f" {delimiter!r}.",
                 code="invalid-classes",
@@ -381,7 +383,7 @@ def _split_header(file: str, rows: list[list[str]]) -> tuple[list[str], list[lis
     if len(first) == 2 and len(numbers) == 1:
         return ["index" if i in numbers else "name" for i in range(2)], rows
     raise PreflightError(
-        f"The class names {file} have {len(first)} columns and no header that says what is in them;"
+        f"The class names in {file} have {len(first)} columns and no header that names them;"
         " expected a first row such as index,name.",
         code="invalid-classes",
         file=file,
@@ -402,7 +404,7 @@ def _from_table(file: str, header: list[str], rows: list[list[str]]) -> ClassNam
         named = [i for i in columns if keys[i] not in INDEX_COLUMNS] or list(columns)
     if len(named) != 1:
         raise PreflightError(
-            f"The class names {file} have the columns {', '.join(map(repr, header)) or 'none'};"
+            f"The class names in {file} have the columns {', '.join(map(repr, header)) or 'none'};"
             " expected one called 'name', and one called 'index' if the rows are not in the order"
             " of the network's outputs.",
             code="invalid-classes",
@@ -418,7 +420,7 @@ def _from_table(file: str, header: list[str], rows: list[list[str]]) -> ClassNam
     values = [row[index[0]] for row in rows]
     if (order := _order(values)) is None:
         raise PreflightError(
-            f"Column {header[index[0]]!r} of the class names {file} does not number the outputs"
+            f"Column {header[index[0]]!r} of the class names in {file} does not number the outputs"
             f" from 0 without gaps{_gap(values)}; remove it if the rows are in the order of the"
             " network's outputs.",
             code="invalid-classes",

@@ -34,8 +34,8 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
             status="fail",
             finding="1 class: the network has a single output",
             advice=(
-                "A single output cannot distinguish classes; expected one output per class, so two"
-                " for yes and no."
+                "A single output cannot distinguish classes; expected one output per class, so a"
+                " yes/no classifier needs two."
             ),
         )
     if len(names) != outputs:
@@ -89,9 +89,9 @@ def check_texts(names: Sequence[str]) -> Row:
         ]
         findings.append(f"no embedding for {len(missing)} of {len(names)}: {first_few(missing)}")
         advice.append(
-            "Runs use class centers instead, which need no texts"
-            + (f"; or rename: {', '.join(suggestions)}" if suggestions else "")
-            + "; or add them to the table: python -m kgen embed (needs sentence-transformers)."
+            "Runs use class centers instead, which need no texts. To use texts,"
+            + (f" rename {', '.join(suggestions)}, or" if suggestions else "")
+            + " add them to the table: python -m kgen embed (needs sentence-transformers)."
         )
     if close := _close([name for name in names if name in rows], rows):
         findings.append(

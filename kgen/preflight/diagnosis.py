@@ -1,5 +1,5 @@
-"""Why a file's tensors do not fit a network, as someone who has seen it before would explain it,
-and which architecture they fit instead.
+"""Explains why a file's tensors do not fit a network, and finds an architecture that they fit
+instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_TRIED, MAX_SECONDS = 6, 15.0
 HUGGING_FACE = re.compile(
     r"\b(embedder\.embedder|embeddings\.(cls_token|patch_embeddings)|encoder\.stages\.\d+\.layers)\b"
 )
-"""Layer names of transformers' networks for images."""
+"""Layer names of the image networks in Hugging Face's transformers library."""
 OWN_NETWORK = "define the network in a Python file and name it with --arch FILE.py:NAME"
 
 
@@ -64,8 +64,8 @@ def diagnose(
     if stem:
         return Diagnosis(
             f"{stem}: {listed}",
-            f"No known network is {name} with such a first convolution; use one with -cifar in its"
-            f" name, or {OWN_NETWORK}.",
+            f"No known variant of {name} has such a first convolution; use an architecture with"
+            f" -cifar in its name, or {OWN_NETWORK}.",
         )
     if any(HUGGING_FACE.search(n) for n in (*fit.placement.tensors, *fit.placement.unused)):
         return Diagnosis(
@@ -77,7 +77,7 @@ def diagnose(
         return Diagnosis(
             listed,
             f"All names fit {name}, but not all sizes: set the constructor arguments that it was"
-            f" trained with (--arch-args), or choose another architecture.{_similar(fit, name)}",
+            f" built with (--arch-args), or choose another architecture.{_similar(fit, name)}",
         )
     return Diagnosis(
         listed,
@@ -87,16 +87,16 @@ def diagnose(
 
 
 def diagnose_head(head: Head, name: str, classifier: str) -> Diagnosis:
-    """Explain why a file in which all of the network's tensors fit may not be that network's."""
+    """Explain why a file may not hold a network even though all of the network's tensors fit."""
     finding = (
-        f"the file's network goes on after {name}: {head.weight} takes its outputs"
+        f"the file's network continues after {name}: {head.weight} takes its outputs"
         if head.follows
         else f"a second classifier besides {classifier}: {head.weight}"
     )
     start = f"{head.part}."
     return Diagnosis(
         finding,
-        f"If {head.part} gives the classes, {OWN_NETWORK}. If not, save the weights without it:"
+        f"If {head.part} outputs the classes, {OWN_NETWORK}. If not, save the weights without it:"
         f" d = {{k: v for k, v in d.items() if not k.startswith({start!r})}}.",
     )
 
@@ -126,7 +126,7 @@ def fitting(
                 by_name.append(f"--arch {name}")
             elif ordered and not by_order and _fits(fit(name, True)):
                 by_order.append(f"--arch {name} --by-order")
-        except (ZooError, MemoryError, RuntimeError, TypeError, ValueError):  # a library's reasons
+        except (ZooError, MemoryError, RuntimeError, TypeError, ValueError):  # raised by libraries
             continue
     return " or ".join(by_name or by_order) or None
 
@@ -231,7 +231,7 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
         )
     else:
         advice = (
-            f"Everything before it is a {name}. To use it as it was trained, with that head,"
+            f"Everything before it is {name}. To use it as it was trained, with that head,"
             f" {OWN_NETWORK}."
         )
     return Diagnosis(

@@ -156,7 +156,7 @@ class Examination:
         sets = self.checkpoint.sets
         count = f"{sum(len(s.tensors) for s in sets):,} tensors"
         if len(sets) > 1:
-            count += f" in {', '.join(repr(s.name) if s.name else 'the file itself' for s in sets)}"
+            count += f" in {', '.join(repr(s.name) if s.name else 'the top level' for s in sets)}"
         self.report_row(
             "file",
             "ok",
@@ -229,7 +229,7 @@ class Examination:
         self.architecture, self.shape = own_code.short(known.architecture), {}
         if request.architecture is None:  # a card must not name a file to run
             raise PreflightError(
-                f"the network is built by {self.architecture}, its owner's Python file; specify its"
+                f"the network is built by {self.architecture}, a custom Python file; specify its"
                 f" path with --arch FOLDER/{self.architecture}, which runs that file's code",
                 code="no-file",
                 file=self.architecture,
@@ -274,16 +274,16 @@ class Examination:
         if place.keys:
             findings.append(f"taken from {place.keys!r}")
         if place.prefix:
-            findings.append(f"the names that follow {place.prefix!r}")
+            findings.append(f"names after the prefix {place.prefix!r}")
         if others := [c for c in fit.choices if c != place.name]:
-            named = ", ".join(repr(c) if c else "weights under no key" for c in others)
+            named = ", ".join(repr(c) if c else "top-level weights" for c in others)
             example = others[0] or "."
             advice.append(f"The file also has {named}. To use those: --weights {example}.")
         if place.folded:
-            findings.append(f"put together from parts: {first_few(place.folded)}")
+            findings.append(f"folded: {first_few(place.folded)}")
         if place.renamed:
-            renamed = ", ".join(f"{old!r} is {new!r}" for old, new in place.renamed.items())
-            findings.append(f"other names for the same layers: {renamed}")
+            renamed = ", ".join(f"{old!r} → {new!r}" for old, new in place.renamed.items())
+            findings.append(f"layers renamed: {renamed}")
         # by order, names do not matter and every tensor is used
         suspicious = [] if self.request.by_order else matching.suspicious(fit)
         if fit.complete and (ignored := matching.unused(fit)):
@@ -317,8 +317,8 @@ class Examination:
             if other and "--by-order" not in other:
                 self.fail(
                     "tensors",
-                    f"all of {name}'s are present, but not all of the file's are used",
-                    f"This is not a {name}: all of its tensors fit {other}.",
+                    f"all of {name}'s tensors are present, but not all of the file's are used",
+                    f"This is not {name}: all of its tensors fit {other}.",
                 )
         if head:
             self.fail("tensors", *diagnosis.diagnose_head(head, name, fit.classifier))

@@ -83,7 +83,7 @@ def resolve_shape(architecture: str, about: dict[str, Any]) -> tuple[str, dict[s
         ]
         if len(numbers) > 4 or not all(type(n) is int and 0 <= n <= MAX_SIZE for n in numbers):
             raise zoo.ZooError(
-                f"The card in the file says {str(shape)[:80]} for a {architecture}; expected whole"
+                f"The card in the file says {str(shape)[:80]} for {architecture}; expected whole"
                 f" numbers up to {MAX_SIZE}. Name an architecture with --arch.",
                 code="invalid-card",
             )
@@ -116,7 +116,7 @@ def fit(
     expected = network.state_dict()
     placed = placing.placements(sets, expected)
     if (placement := placing.choose(placed, weights)) is None:
-        choices = [p.name or "all of it" for p in placed]
+        choices = [p.name or ". (the top level)" for p in placed]
         raise zoo.ZooError(
             f"{weights!r} does not match exactly one of the file's sets of weights:"
             f" {', '.join(choices)}. Omit --weights, or name one of them.",

@@ -259,8 +259,8 @@ def check_name(name: str) -> Path:
     path = catalogue.teacher_file(name)
     if path.exists():
         raise PreflightError(
-            f"{path} already exists, and runs may depend on it; choose another name, or delete"
-            " that file.",
+            f"A teacher named {name} already exists, and runs may depend on it; choose another"
+            f" name, or delete {path}.",
             code="exists",
             file=str(path),
         )

@@ -123,7 +123,7 @@ class Recipe(Section):
     paper's, unbounded), or Jensen–Shannon (at most ln 2).
     """
     embedding: Literal["auto", "text", "center"] = "auto"
-    """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the
+    """Class representative f_y, the vector for a class: the embedding of its name (LTE), or the
     mean teacher embedding of its first images (CC). By default (auto), the embedding of its name,
     or CC if the bundled table lacks one of the names.
     """

@@ -103,8 +103,8 @@ def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]
         name = next((n for n in CERTIFICATES if os.environ.get(n)), None)
         if name:
             return (
-                f"Certificates come from {os.environ[name]!r}, which the environment variable"
-                f" {name} names."
+                f"Certificates are read from {os.environ[name]!r}, as set in the environment"
+                f" variable {name}."
             ), {"variable": name}
         return (
             "If your network inspects encrypted connections, set SSL_CERT_FILE to the file with its"
@@ -113,8 +113,8 @@ def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]
     if name := proxy_variable(url):
         value = _without_password(os.environ[name])
         return (
-            f"The connection goes through the proxy {value}, which the environment variable {name}"
-            " names."
+            f"The connection goes through the proxy {value}, as set in the environment variable"
+            f" {name}."
         ), {"variable": name}
     return "", {}
 

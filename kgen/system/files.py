@@ -1,7 +1,7 @@
 """Atomic file writes: temporary name, fsync, rename, fsync of the folder.
 
-Network drives, containers' mounts and FUSE may lack fsync or locks. Files are then written without
-them; code that stores something there for long warns the user (`kgen.journal.journal`).
+Network drives, container mounts and FUSE may lack fsync or locks. Files are then written without
+them; code that keeps data there long term warns the user (`kgen.journal.journal`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import BinaryIO
 
 ATTEMPTS = 20
 NOTE_SECONDS = 30.0
-"""How long a note that stands for a lock is valid. The clocks of two machines may differ by less.
+"""How long a heartbeat is valid, in place of a lock. Machines' clocks must differ by less.
 """
 UNSUPPORTED = {
     getattr(errno, name)
     for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOLCK")
     if hasattr(errno, name)
 }
-"""The errors with which a drive rejects a call that it does not support."""
+"""Errors that a drive raises for a call that it does not support."""
 
 
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
@@ -141,10 +141,10 @@ class Locked(OSError):
 class FolderLock:
     """A lock held by the one process that writes to a folder.
 
-    The system releases it when that process ends, however it ends. Raises Locked if it is still
+    The system releases it when that process ends, for whatever reason. Raises Locked if it is still
     held after `attempts`, a tenth of a second apart, because a reader that only checks holds it for
-    a moment. On a drive without locks, `supported` is False, and a note in the file stands for the
-    lock; it is renewed until `release` and expires `NOTE_SECONDS` after its process is gone.
+    a moment. On a drive without locks, `supported` is False, and a heartbeat in the file replaces
+    the lock; it is updated until `release` and expires `NOTE_SECONDS` after its process is gone.
     """
 
     def __init__(self, folder: Path, attempts: int = 5):
@@ -221,6 +221,6 @@ def _lock(file: BinaryIO) -> None:
 
 
 def _is_noted(path: Path) -> bool:
-    """Whether a lock file contains a note that was renewed recently."""
+    """Whether a lock file contains a heartbeat that was updated recently."""
     stat = path.stat()
     return stat.st_size > 0 and abs(time.time() - stat.st_mtime) < NOTE_SECONDS

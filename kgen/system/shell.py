@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 def quote(word: str, windows: bool = os.name == "nt") -> str:
     """The word, quoted if necessary: in single quotes for POSIX shells, in double quotes for
-    Windows, whose programs do not know single ones.
+    Windows, whose programs do not recognize single quotes.
     """
     if not windows:
         return shlex.quote(word)

@@ -237,7 +237,7 @@ _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
     "ladder-0.5": ("What each part adds, at 0.5%", "Table 4", lambda: ladder(0.005)),
     "ladder-5": ("What each part adds, at 5%", "Table 4", lambda: ladder(0.05)),
     "baselines": ("Other sources of images", "Table 1", baselines),
-    "representative": ("What stands for a class", "Table 21", representative),
+    "representative": ("What represents a class", "Table 21", representative),
     "targets": ("The key region's target", "Table 20", targets),
     "resolutions": ("One resolution", "Table 10", resolutions),
     "mixed": ("Two resolutions", "Table 15", mixed),

@@ -82,7 +82,7 @@ class Checkpoint(NamedTuple):
     """The contents of a weights file."""
 
     sets: tuple[WeightSet, ...]
-    """The likeliest first; at least one."""
+    """Most likely first; at least one."""
     kind: str
     """The file format, for display."""
     metadata: dict[str, str]
@@ -90,7 +90,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The likeliest weights."""
+        """The most likely weights."""
         return self.sets[0].tensors
 
 
@@ -179,7 +179,7 @@ def _safetensors(path: Path) -> Checkpoint:
 
 
 def _weight_sets(path: Path, content: Any) -> tuple[WeightSet, ...]:
-    """All dictionaries of tensors in what torch read; those that torch's limits allow."""
+    """All valid dictionaries of tensors in what torch read."""
     found = {name: tensors for name, tensors in _dictionaries(content) if tensors}
     if not found:
         raise _no_weights(path, content)

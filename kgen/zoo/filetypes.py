@@ -44,7 +44,7 @@ ONNX = Kind(
 )
 JSON = Kind(
     "json",
-    "JSON text, such as the index of weights in several files",
+    "JSON text, such as the index of a sharded checkpoint",
     "load the weights with their library and save one file: torch.save(model.state_dict(),"
     " 'weights.pt')",
 )

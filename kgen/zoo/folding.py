@@ -1,5 +1,5 @@
-"""Weights that a file stores in parts, put together where that is exact: weight norm, spectral
-norm, and pruning.
+"""Folds reparametrized weights into plain ones where that is exact: weight norm, spectral norm,
+and pruning.
 
 Each is the formula that the layer itself applies before every use of its weight in evaluation.
 """

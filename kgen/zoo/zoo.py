@@ -252,7 +252,7 @@ def load_tensors(network: nn.Module, found: dict[str, Tensor], source: str, what
         shape = " × ".join(map(str, found[name].shape)) if name in found else "missing"
         if name not in found or found[name].shape != tensor.shape:
             raise ZooError(
-                f"{source} is not a {what}: tensor {name!r} is {shape}, expected"
+                f"{source} does not fit {what}: tensor {name!r} is {shape}, expected"
                 f" {' × '.join(map(str, tensor.shape)) or 'one number'}.",
                 code="invalid-tensor",
                 tensor=name,
@@ -261,7 +261,7 @@ def load_tensors(network: nn.Module, found: dict[str, Tensor], source: str, what
             )
     if unexpected := [name for name in found if name not in state]:
         raise ZooError(
-            f"{source} is not a {what}: it has an unexpected tensor {unexpected[0]!r}.",
+            f"{source} does not fit {what}: it has an unexpected tensor {unexpected[0]!r}.",
             code="invalid-tensor",
             tensor=unexpected[0],
             expected=None,
@@ -330,7 +330,7 @@ def build(
     if own_code.is_own(architecture):
         if user_code is None:
             raise ZooError(
-                f"The network is built by {own_code.short(architecture)}, its owner's Python file."
+                f"The network is built by {own_code.short(architecture)}, a custom Python file."
                 " Only a teacher that `python -m kgen preflight --arch"
                 f" PATH/{own_code.short(architecture)} --save NAME` saved on this machine can use"
                 " it.",
@@ -412,7 +412,7 @@ def load_student(path: str | Path) -> Network:
         family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28)
     )
     load_weights(
-        network, Path(path), f"student of architecture {about.get('architecture', family(about))}"
+        network, Path(path), f"a student of architecture {about.get('architecture', family(about))}"
     )
     return network.eval()
 

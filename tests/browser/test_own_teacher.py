@@ -13,6 +13,7 @@ import pytest
 import torch
 from playwright.sync_api import expect
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from kgen.zoo import zoo
 from tests.support import hostile
@@ -32,6 +33,15 @@ def weights(path: Path, outputs: int = 3) -> Path:
 def saved_card(path: Path) -> dict[str, Any]:
     with safe_open(path, "numpy") as file:
         return json.loads(file.metadata()["kgen"])["card"]
+
+
+def build_with_python(teacher: Path) -> None:
+    """Give a saved teacher the card of one whose network a user's own file builds."""
+    with safe_open(teacher, "pt") as file:
+        metadata = file.metadata()
+    spec = json.loads(metadata["kgen"])
+    spec["card"]["architecture"] = "net.py:build"
+    save_file(load_file(teacher), teacher, metadata | {"kgen": json.dumps(spec)})
 
 
 def said(
@@ -139,6 +149,14 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     assert studio.see(f"button:text-is('{OPENER}')").is_disabled(), "the form is locked"
     studio.press("Stop")
     studio.wait_phase("stopped", "finished")
+
+    name = studio.snapshot()["run"]
+    build_with_python(app.home / "teachers" / "my-pets.safetensors")
+    studio.page.get_by_role("link", name="Runs", exact=True).click()
+    studio.see(f".run[data-run='{name}']").get_by_role("button", name="Resume").click()
+    refusal = studio.toast()
+    assert "built by net.py:build, your own Python file" in refusal
+    assert "python -m kgen resume" in refusal and studio.phase in ("stopped", "finished")
 
 
 def in_view(studio: Studio, selector: str) -> bool:

@@ -41,7 +41,7 @@ export class CompareImages {
   }
 
   /**
-   * Draws at once the first time, and later only when the slider has stopped moving.
+   * Draws immediately the first time, and later only when the slider has stopped moving.
    * @param {PanelState<Comparison, AxisPosition, null>} state
    */
   draw(state) {

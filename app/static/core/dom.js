@@ -156,7 +156,7 @@ export const dot = (color) => h('span', { class: 'dot', style: { '--c': `var(--c
 export const badge = (i) => h('b', { class: 'badge', style: { '--r': `var(--r${i})` } }, 'ABCD'[i]);
 
 /**
- * Makes a text with an explanation on hover and focus.
+ * Makes text with an explanation on hover and focus.
  * @param {Child} text
  * @param {string} tip
  * @returns {HTMLElement}

@@ -81,7 +81,7 @@ export class ClassFacts {
     const title = h('h2', null, real ? 'On real images' : 'On synthetic images');
     const description = real
       ? 'of this class classified correctly in the last test'
-      : 'of this class classified as the teacher does in the last test; there are no real images';
+      : 'of this class with the teacher’s prediction in the last test; there are no real images';
     if (student == null)
       return [
         title,

@@ -10,7 +10,7 @@ const ICONS = { ok: 'm3 7.5 2.8 3L11 4', warn: 'M7 2.5v6M7 11v.5', fail: 'm3.5 3
 const CHECKS = [
   'File and architecture',
   'Tensor names and shapes',
-  'Class names and their prompts',
+  'Class names and class texts',
   'Normalization, image size and spatial map',
   'Cost of one generator step on this machine',
 ];

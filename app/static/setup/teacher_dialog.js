@@ -264,7 +264,7 @@ class TeacherDialog {
     this.weightsField.hidden = names.length < 2;
     setChildren(
       this.weights,
-      names.map((name) => h('option', { value: name || WHOLE_FILE }, name || 'the file itself')),
+      names.map((name) => h('option', { value: name || WHOLE_FILE }, name || 'the top level')),
     );
     this.weights.value = report?.taken || WHOLE_FILE;
     if (!report && this.offered?.every((value, i) => value === [this.mean, this.std][i].value))

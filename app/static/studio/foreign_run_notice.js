@@ -1,6 +1,6 @@
 // Handles links to a run that the Studio is not showing. If nobody else is watching and no run is
-// in progress, the Studio switches to it at once. Otherwise, a notice offers ways to see it. The
-// link's image and moment carry over.
+// in progress, the Studio switches to it immediately. Otherwise, a notice offers ways to see it.
+// The link's image and moment carry over.
 
 import { h, setChildren } from '../core/dom.js';
 import { href, read } from '../core/address.js';

@@ -117,7 +117,7 @@ export class Header {
   }
 
   /**
-   * The server needs a few seconds: say so while it works, and report afterwards what is missing.
+   * The server needs a few seconds: say so while it works, and report afterward what is missing.
    */
   async #export(run) {
     if (this.exportButton.ariaBusy === 'true') return;

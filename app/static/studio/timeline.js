@@ -1,4 +1,4 @@
-// The timeline of the whole run, from which any moment can be revisited, live or afterwards. It
+// The timeline of the whole run, from which any moment can be revisited, live or afterward. It
 // counts generator steps. Ticks below the line are tests, marks above it are events. Each jumps
 // back to its moment.
 

@@ -169,6 +169,7 @@ def test_an_ipv6_address_may_be_written_in_any_form(text):
 
 def test_localhost_may_be_in_capitals():
     assert launch.arguments(["--host", "LocalHost"]).host == "localhost"
+    assert launch.arguments(["--host", "ip6-localhost"]).host == "::1"
 
 
 def test_a_port_that_is_not_allowed_is_not_said_to_be_in_use():

@@ -464,9 +464,8 @@ def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
             and not folder.exists()
             and str(folder) not in json.dumps(found)
         )
-        assert "already" in sentence(
-            client.post("/kg/check", json={"path": "a.pt", "save": "my-cnn"}), 400
-        )
+        twice = sentence(client.post("/kg/check", json={"path": "a.pt", "save": "my-cnn"}), 400)
+        assert "named my-cnn already" in twice and "delete my-cnn.safetensors." in twice
         absent = checked(client, path=str(folder.parent / "absent.pt"))
         assert not absent["ok"] and "does not exist" in absent["rows"][0]["finding"]
     brought.close()

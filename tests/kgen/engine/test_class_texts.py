@@ -8,6 +8,7 @@ import torch
 from kgen import embeddings
 from kgen.embeddings import EmbeddingError, class_table, close_pairs, rescale
 from kgen.engine.setting import Setting
+from kgen.engine.warnings import warnings_of
 from kgen.recipe.recipe import RecipeError
 from kgen.recipes import recipes
 from kgen.zoo import zoo
@@ -44,9 +45,9 @@ def test_without_an_embedding_class_centers_stand_for_the_classes_and_it_says_so
     found = setting(class_texts=texts)
     assert found.recipe.embedding == "center" and found.table.shape == (10, embeddings.WIDTH)
     assert found.recipe == setting(class_texts=texts, embedding="center").recipe
-    assert any("spaceship food" in text for text, _ in found.warnings())
+    assert any("spaceship food" in text for text, _ in warnings_of(found))
     for asked in (setting(), setting(class_texts=texts, embedding="center")):
-        assert not any("class centers" in text for text, _ in asked.warnings())
+        assert not any("class centers" in text for text, _ in warnings_of(asked))
     assert setting().recipe.embedding == "text"
 
 
@@ -84,10 +85,10 @@ def test_nearly_equal_texts_are_warned_of(monkeypatch):
         "class_texts": {"Bag": "keyboard", "Coat": "computer keyboard"},
         "classes": ("Bag", "Coat"),
     }
-    assert not any("nearly the same" in text for text, _ in setting(**near).warnings())
+    assert not any("nearly the same" in text for text, _ in warnings_of(setting(**near)))
     monkeypatch.setattr(
         embeddings, "CLOSE_COSINE", 0.9
     )  # these two have 0.92; no two bundled texts have more
     assert "Bag and Coat mean nearly the same" in " ".join(
-        text for text, _ in setting(**near).warnings()
+        text for text, _ in warnings_of(setting(**near))
     )

@@ -12,6 +12,7 @@ import torch
 
 import kgen
 from kgen.engine.engine import Distillation
+from kgen.engine.warnings import warnings_of
 from kgen.pool import MemoryPool
 from kgen.recipe.recipe import Recipe, RecipeError
 from tests.support.errors import raises
@@ -100,7 +101,7 @@ def test_one_generator_and_optimiser_for_each():
 def test_sides_are_snapped_with_a_message(asked, deep, made):
     d = Distillation(mini(resolutions=asked, deep=deep, ratio=0.01))
     assert d.setting.sides == made
-    said = [text for text, _ in d.setting.warnings()]
+    said = [text for text, _ in warnings_of(d.setting)]
     for a, m in zip(asked, made):
         assert any(f"{a} × {a}" in text and f"{m} × {m}" in text for text in said)
 

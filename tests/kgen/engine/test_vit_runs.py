@@ -12,6 +12,7 @@ import torch
 
 from kgen.data import data
 from kgen.engine.engine import Distillation
+from kgen.engine.warnings import warnings_of
 from kgen.journal.runner import Runner
 from kgen.zoo import teach, zoo
 from tests.support.small import few_images, mini
@@ -76,7 +77,7 @@ def test_every_batch_has_its_own_window(recipe, monkeypatch):
 def test_sides_are_multiples_of_the_patch(recipe):
     d = Distillation(recipe.replace(resolutions=(27,), source="pixels"))
     assert d.setting.sides == (24,)
-    assert any("27 × 27" in text and "24 × 24" in text for text, _ in d.setting.warnings())
+    assert any("27 × 27" in text and "24 × 24" in text for text, _ in warnings_of(d.setting))
 
 
 def test_an_exported_vit_answers_as_the_trained_one(recipe, tmp_path):

@@ -193,7 +193,7 @@ def test_sizes_follow_the_images(rng):
 
 
 def test_why_there_is_no_map_is_said():
-    for kind, fact in ((Branching, "control flow"), (Perceptron, "everything flows")):
+    for kind, fact in ((Branching, "control flow"), (Perceptron, "through a single map")):
         assert fact in SplitNetwork(seeded(kind, 0), 3, 32).no_map
 
 
