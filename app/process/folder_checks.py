@@ -9,11 +9,11 @@ from __future__ import annotations
 import secrets
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 from app.process.child import Child
 from app.web.uploads import Refused
+from kgen.system.paths import PathError, typed_path
 
 COMMAND = (sys.executable, "-m", "kgen", "data", "check", "-")
 
@@ -91,6 +91,10 @@ def _parse(payload: Any) -> dict[str, Any]:
         raise Refused(
             "Invalid check request: expected the fields of the form.", code="invalid-request"
         )
-    if not isinstance(folder, str) or len(folder) > 4096 or not folder.strip().isprintable():
-        raise Refused("The folder must be one line of text.", code="invalid-path")
-    return {"folder": str(Path(folder.strip().strip('"'))), "teacher": teacher}
+    try:
+        path = typed_path(folder)
+    except PathError as error:
+        raise Refused(str(error), code=error.code) from None
+    if not path:
+        raise Refused("Enter the path of a folder or ZIP file.", code="invalid-path")
+    return {"folder": path, "teacher": teacher}

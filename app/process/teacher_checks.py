@@ -23,7 +23,7 @@ from kgen.nets import architectures, own_code
 from kgen.preflight import classnames, request
 from kgen.preflight.request import PreflightError, PreflightRequest
 from kgen.system import shell
-from kgen.system.paths import HomeError
+from kgen.system.paths import HomeError, PathError, typed_path
 from kgen.zoo import zoo
 
 FORM_LABELS = {
@@ -86,7 +86,7 @@ class TeacherChecks:
             preflight_request = self._parse_request(payload)
             if preflight_request.save:
                 request.check_name(preflight_request.save)
-        except (PreflightError, HomeError) as error:
+        except (PreflightError, HomeError, PathError) as error:
             text, fields = rephrase(str(error)), error.fields
             if error.code == "exists" and "file" in fields:  # an audience may see the page
                 name = Path(fields["file"]).name
@@ -140,16 +140,13 @@ class TeacherChecks:
                 code="invalid-request",
             )
         fields = {name: value for name, value in payload.items() if value not in (None, "")}
-        if ("file" in fields) == ("path" in fields):
+        typed = typed_path(fields.get("path", ""))
+        if ("file" in fields) == bool(typed):
             raise Refused(
                 "Choose a file, or enter the path of one on this machine.",
                 code="no-choice",
             )
-        path = (
-            self._uploads.path(fields.pop("file"))
-            if "file" in fields
-            else _typed_path(fields["path"])
-        )
+        path = self._uploads.path(fields.pop("file")) if "file" in fields else Path(typed)
         for name in ("mean", "std"):
             if isinstance(fields.get(name), str):
                 fields[name] = _parse_numbers(FORM_LABELS[name], fields[name])
@@ -234,22 +231,6 @@ def rephrase(text: str) -> str:
     return re.sub(
         r"--([a-z][a-z-]*[a-z])", lambda found: f"“{FORM_LABELS.get(found[1], found[1])}”", text
     )
-
-
-def _typed_path(path: Any) -> Path:
-    """A path typed by the user: any file on this machine, which the child will look at."""
-    if not isinstance(path, str) or len(path) > 4096 or not path.isprintable():
-        raise Refused(
-            "The file path must be one line of text.",
-            code="invalid-path",
-        )
-    try:
-        return Path(path.strip().strip('"')).expanduser()
-    except RuntimeError:
-        raise Refused(
-            f"The path {path[:60]!r} starts with an unknown user.",
-            code="unknown-user",
-        ) from None
 
 
 def _parse_numbers(label: str, text: str) -> list[float]:

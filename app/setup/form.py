@@ -18,6 +18,7 @@ from kgen.errors import KGenError
 from kgen.recipe.fields import Target, Weights
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
+from kgen.system.paths import PathError, typed_path
 from kgen.zoo import zoo
 
 SOURCES = {
@@ -265,15 +266,12 @@ def _texts(value: Any, offer: Offer) -> dict[str, str] | None:
 
 def _folder(value: Any) -> str | None:
     """The folder of real test images; the engine checks whether it can read it."""
-    if value is None or isinstance(value, str) and not value.strip():
-        return None
-    if not isinstance(value, str) or len(value) > 4096 or "\0" in value:
+    try:
+        return typed_path(value or "") or None
+    except PathError as error:
         raise FormError(
-            "The folder of real images must be a path.",
-            code="invalid-path",
-            field="real_images",
-        )
-    return value.strip()
+            f"{TITLES['real_images']}: {error}", code=error.code, field="real_images"
+        ) from None
 
 
 def _option(options: Mapping[str, Any], value: Any, label: str) -> Any:

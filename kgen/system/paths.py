@@ -6,7 +6,9 @@ No other module defines such paths.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 from kgen.errors import KGenError
 
@@ -21,6 +23,8 @@ TABLE_RUNS = (ASSETS if _INSTALLED.is_dir() else ROOT / "docs") / "tables" / "ru
 RESULTS_PAGE = ROOT / "docs" / "results.md"
 
 
+MAX_TYPED = 4096
+"""Longest path that someone may type, in characters; systems allow no longer ones."""
 UNKNOWN_HOME = Path("$KGEN_HOME")
 """Stands in for the home folder if there is none: it contains nothing, and a message that shows it
 still makes sense.
@@ -31,6 +35,34 @@ class HomeError(KGenError):
     """There is no folder for downloaded teachers and data."""
 
     code = "no-home"
+
+
+class PathError(KGenError, ValueError):
+    """A typed text that cannot be a path."""
+
+    code = "path"
+
+
+def typed_path(text: Any) -> str:
+    """The absolute path that a person means by what they typed or pasted; empty if that is nothing.
+
+    Removes the quotes of "Copy as path" on Windows and of Linux file managers, and replaces ~. A
+    relative path starts at the current folder of this process, so call this before the path
+    is handed to another one. Raises PathError.
+    """
+    if (
+        not isinstance(text, str)
+        or len(text) > MAX_TYPED
+        or re.search(r"[\0-\x1f\x7f]", text.strip())
+    ):
+        raise PathError("A path must be one line of text.", code="invalid-path")
+    path = text.strip()
+    if len(path) > 1 and path[0] == path[-1] and path[0] in "\"'":
+        path = path[1:-1].strip()
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~") and not os.path.lexists(expanded):
+        raise PathError(f"The path {path[:60]!r} starts with an unknown user.", code="unknown-user")
+    return expanded and os.path.abspath(expanded)
 
 
 def home() -> Path:

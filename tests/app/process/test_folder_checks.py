@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 import pytest
@@ -9,7 +11,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.pages import folder_routes
+from app.process.child import Child
 from app.process.folder_checks import FolderChecks
+from app.process.teacher_checks import TeacherChecks
+from app.setup import form
+from kgen.recipes import recipes
+from kgen.system.paths import typed_path
 from tests.support.errors import refused
 from tests.support.pictures import photo_folder
 
@@ -52,6 +59,24 @@ def test_a_folder_is_reported(client, tmp_path):
     assert "empty.png" in said and "Hat" in said and "selected" not in said
 
 
+TYPED = ("photos", " photos ", '"photos"', "'my photos'", "~/photos", "no\u00a0break", "a/../b")
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_the_form_and_both_checks_mean_the_same_path(monkeypatch, tmp_path, text):
+    """The app's current folder is not the one that the children of the checks start in."""
+    monkeypatch.chdir(tmp_path)
+    sent = []
+    monkeypatch.setattr(Child, "send", lambda self, message: sent.append(message))
+    checks = FolderChecks((sys.executable, "-c", ""))
+    checks.start(CHOSEN | {"folder": text})
+    checks.close()
+    recipe = form.read(form.write(recipes.get("fashion-live")) | {"real_images": text})
+    teacher = TeacherChecks(tmp_path / "uploads")._parse_request({"path": text})
+    assert {sent[0]["folder"], recipe.real_images, teacher.path} == {typed_path(text)}
+    assert os.path.isabs(typed_path(text)) and not set(typed_path(text)) & set("\"'")
+
+
 @pytest.mark.slow
 def test_what_cannot_be_checked_is_a_sentence(client, tmp_path):
     found = report(client, folder=str(tmp_path / "nowhere"))
@@ -63,6 +88,8 @@ def test_what_cannot_be_checked_is_a_sentence(client, tmp_path):
     "fields, code",
     [
         ({"folder": 7}, "invalid-path"),
+        ({"folder": ' "" '}, "invalid-path"),
+        ({"folder": "~nobody-of-that-name/x"}, "unknown-user"),
         ({"folder": "a\nb"}, "invalid-path"),
         ({"folder": "x" * 5000}, "invalid-path"),
         ({"folder": "a", "teacher": None}, "invalid-request"),

@@ -304,6 +304,7 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
         ("pets.pt", "invalid-request", ""),
         ({}, "no-choice", ""),
         ({"file": "a", "path": "b"}, "no-choice", ""),
+        ({"path": ' "" '}, "no-choice", ""),
         ({"path": 7}, "invalid-path", ""),
         ({"path": "a\0b.pt"}, "invalid-path", ""),
         ({"path": "x" * 5000}, "invalid-path", ""),
