@@ -122,8 +122,8 @@ class _Budget:
 _files, _pixels = _Budget(MAX_BYTES_AT_ONCE), _Budget(MAX_BYTES_AT_ONCE)
 
 
-class _Unreadable(Exception):
-    """Why an image cannot be shown."""
+class Unreadable(Exception):
+    """Why an image cannot be shown; without paths, which may be private."""
 
 
 @functools.cache
@@ -251,7 +251,7 @@ def _eight_bits(values: np.ndarray, has_no_white: bool) -> Image.Image:
     is_ambiguous = has_no_white and high <= 255
     if is_ambiguous or not (low >= 0 and high <= top):  # also false for NaN
         kind = " as 32-bit integers" if has_no_white else ""
-        raise _Unreadable(
+        raise Unreadable(
             f"its values range from {low:g} to {high:g}{kind}; save it with 8 or 16 bits"
         )
     scaled = np.multiply(values, 255 / top, dtype=np.float32)
@@ -287,15 +287,17 @@ def _ends_properly(source: ImageSource) -> bool:
 
 def _reason(source: ImageSource, error: Exception) -> str:
     """Why an image cannot be shown, in a few words."""
-    if isinstance(error, (_Unreadable, DataError)):
+    if isinstance(error, Unreadable):
         return str(error)
+    if isinstance(error, OSError) and error.strerror:  # its text would also contain the path
+        return error.strerror
     if isinstance(error, (Image.DecompressionBombError, MemoryError)):
         return f"more than {MAX_PIXELS // 10**6} million pixels"
     try:
         with source.open("rb") as stream:
             start = stream.read(64)
-    except Exception as failure:  # whatever a file or a ZIP file raises
-        return getattr(failure, "strerror", None) or str(failure)[:100] or type(failure).__name__
+    except Exception as failure:  # OSError, Unreadable, or too little memory
+        return getattr(failure, "strerror", None) or str(failure)
     if not start:
         return "the file is empty"
     if start[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif"):

@@ -10,13 +10,15 @@ import contextlib
 import io
 import os
 import stat
+import struct
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal, NamedTuple
 
-from kgen.data.images import MAX_FILE_BYTES, DataError, ImageSource
+from kgen.data.images import MAX_FILE_BYTES, DataError, ImageSource, Unreadable
 
 _INTERNAL = {
     "__macosx",  # macOS, in ZIP files
@@ -36,6 +38,9 @@ _INTERNAL = {
 
 
 READ_BYTES = 2**16
+MAX_DEPTH = 30
+"""How many folders may contain each other; in a ZIP file, each level costs only two bytes."""
+_TOO_DEEP = f"more than {MAX_DEPTH} folders deep"
 
 
 class MemberState(NamedTuple):
@@ -43,6 +48,23 @@ class MemberState(NamedTuple):
 
     st_size: int
     checksum: int
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raises zipfile's errors as `Unreadable`: their texts contain the member's path."""
+    try:
+        yield
+    except NotImplementedError:
+        raise Unreadable(
+            "it is packed in a way that is not supported; unpack the ZIP file"
+        ) from None
+    except RuntimeError:
+        raise Unreadable("it is encrypted; unpack the ZIP file") from None
+    except Exception as error:  # whatever a decompressor raises; bzip2, an OSError
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+            raise
+        raise Unreadable("the ZIP file is damaged here") from None
 
 
 class _Unpacked(io.RawIOBase):
@@ -58,12 +80,14 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        found = self._stream.read(min(len(buffer), READ_BYTES))
+        with _translated():
+            found = self._stream.read(min(len(buffer), READ_BYTES))
         buffer[: len(found)] = found
         return len(found)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._stream.seek(offset, whence)
+        with _translated():  # zipfile reads what is skipped
+            return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
         return self._stream.tell()
@@ -95,12 +119,13 @@ class Member:
         return str(self)
 
     def open(self, mode: Literal["rb"] = "rb", /) -> IO[bytes]:
-        """Its contents, unpacked while they are read. Raises OSError, and what zipfile raises for
-        damage and passwords.
+        """Its contents, unpacked while they are read. This and reading raise OSError and
+        Unreadable.
         """
         if self._info.file_size > MAX_FILE_BYTES:
-            raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MB")
-        stream = self._archive.open(self._info)
+            raise Unreadable(f"larger than {MAX_FILE_BYTES >> 20} MB")
+        with _translated():
+            stream = self._archive.open(self._info)
         assert isinstance(stream, zipfile.ZipExtFile)
         stream.MAX_SEEK_READ = READ_BYTES  # to skip bytes, zipfile unpacks 16 MB at a time
         return io.BufferedReader(
@@ -181,7 +206,9 @@ def _list_folder(
         try:
             if _is_hidden_entry(entry):
                 continue
-            if entry.is_dir():
+            if entry.is_dir() and len(inner) > MAX_DEPTH:
+                listing.closed.append((entry.path, _TOO_DEEP))
+            elif entry.is_dir():
                 listing.folders.add(inner)
                 _list_folder(listing, Path(entry.path), inner, above)
             elif entry.is_file():
@@ -206,22 +233,29 @@ def _is_hidden_entry(entry: os.DirEntry[str]) -> bool:
 def _list_archive(listing: Listing) -> None:
     try:
         archive = zipfile.ZipFile(listing.source)
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeError):
+            reason = "a file name in it is not valid text"
         raise DataError(
-            f"{listing.source} is neither a folder nor a ZIP file"
-            f" ({getattr(error, 'strerror', None) or error}).",
+            f"{listing.source} is neither a folder nor a ZIP file ({reason}).",
             code="not-a-folder",
             file=str(listing.source),
         ) from None
+    too_deep: dict[str, None] = {}
     for info in archive.infolist():
         name = _member_name(info)
         parts = tuple(p for p in PurePosixPath(name).parts if p not in ("/", ".", ".."))
         if not parts or any(map(is_hidden, parts)):
             continue
         folders = parts if info.is_dir() else parts[:-1]
+        if len(folders) > MAX_DEPTH:
+            too_deep[f"{listing.source}/{'/'.join(folders[:MAX_DEPTH])}"] = None
+            continue
         listing.folders.update(folders[:n] for n in range(1, len(folders) + 1))
         if not info.is_dir():
             listing.files.append((parts, Member(archive, info, "/".join(parts))))
+    listing.closed += [(folder, _TOO_DEEP) for folder in too_deep]
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:

@@ -313,6 +313,25 @@ def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
         listing.list_files(tmp_path / "nowhere")
 
 
+def test_a_zip_with_a_file_name_that_is_no_text_is_refused(tmp_path):
+    source = zipped(tmp_path / "a.zip", "cat/é.png")
+    source.write_bytes(source.read_bytes().replace("é".encode(), b"\xff\xfe"))
+    with raises(DataError, "not-a-folder", source, "not valid text"):
+        listing.list_files(source)
+
+
+@pytest.mark.parametrize("form", [put, zipped])
+def test_folders_too_deep_are_left_out_and_told(tmp_path, form):
+    """In a ZIP file of 64 KB, they could otherwise take gigabytes."""
+    deep = "/".join("a" * 200)
+    source = form(tmp_path / "b", f"cat/{deep}/1.png", f"cat/{deep}/2.png", "cat/3.png")
+    found = listing.list_files(source)
+    assert [parts for parts, _ in found.files] == [("cat", "3.png")]
+    assert len(found.folders) <= listing.MAX_DEPTH
+    [(place, reason)] = found.closed
+    assert "folders deep" in reason and str(source) in place
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_links_are_followed_but_not_in_circles(tmp_path):
     put(tmp_path / "elsewhere", "1.png")

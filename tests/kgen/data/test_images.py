@@ -216,6 +216,38 @@ def test_a_file_that_is_gone_is_named(tmp_path):
     assert images.problem(tmp_path / "a.png") == "No such file or directory"
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("harm", ["damage", "password", "header"])
+def test_a_damaged_or_encrypted_zip_is_named_without_its_folders(tmp_path, method, harm):
+    """Viewers read the reason; zipfile's own messages contain the path in the ZIP file."""
+    source = tmp_path / "a.zip"
+    with zipfile.ZipFile(source, "w", method) as archive:
+        archive.writestr("Client Mueller/cat/1.png", np.random.default_rng(0).bytes(5000))
+    data = bytearray(source.read_bytes())
+    if harm == "damage":
+        data[200:300] = bytes(100)
+    elif harm == "password":
+        for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+            data[data.index(signature) + offset] |= 1
+    else:
+        data[0] = 0
+    source.write_bytes(data)
+    [(_, file)] = listing.list_files(source).files
+    reason = images.problem(file)
+    assert "Mueller" not in reason and ("encrypted" if harm == "password" else "damaged") in reason
+
+
+def test_an_error_of_a_drive_is_named_without_the_path(tmp_path):
+    """Even if it does not occur again when the file is opened a second time."""
+
+    class Flaky(type(tmp_path)):
+        def stat(self, **_):
+            raise PermissionError(13, "Permission denied", str(self))
+
+    (tmp_path / "a.png").write_bytes(b"GIF")
+    assert images.problem(Flaky(tmp_path / "a.png")) == "Permission denied"
+
+
 def test_a_whole_image_with_an_unusual_end_is_no_problem(tmp_path):
     """Cameras append thumbnails and notes."""
     (tmp_path / "a.jpg").write_bytes(jpeg() + b"\0" * 40_000)
