@@ -20,6 +20,8 @@ READY = (
     "Ready. Press Start. The generator starts from noise, and the first images appear after about"
     " 3 seconds."
 )
+FOR_THE_PRESENTER = "The presenter’s page shows the reason."
+"""Instead of a reason that may contain paths and names of folders on this machine."""
 ELSEWHERE = "Another process controls this run. You can only watch it here."
 _SIGNAL_CAUSES = {
     "SIGKILL": (

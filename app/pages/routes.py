@@ -35,7 +35,7 @@ from app.web.answers import etag_matches as _known
 from app.web.answers import not_found as _missing
 from app.web.errors import Missing
 from app.web.guard import middleware
-from app.web.publish import encode
+from app.web.publish import Published, encode
 from app.web.roles import PRESENTER, AccessControl
 from app.web.stage import Stage
 from kgen import events
@@ -94,15 +94,19 @@ def install(app: FastAPI, runs: Runs, access: AccessControl | None = None, **aud
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:
+        role = access.role(request)
+
+        def newest() -> Published:
+            return runs.live if role == PRESENTER else runs.live.for_viewers
+
         wait = WAIT_PREFERENCE.fullmatch(request.headers.get("prefer", ""))
-        if wait and _known(request, runs.live.etag):
+        if wait and _known(request, newest().etag):
             await runs.notifier.wait(
-                min(int(wait[1]), MAX_WAIT), lambda: not _known(request, runs.live.etag)
+                min(int(wait[1]), MAX_WAIT), lambda: not _known(request, newest().etag)
             )
-        snapshot = runs.live
+        snapshot = newest()
         response = _answer(request, snapshot.body, "application/json", REVALIDATE, snapshot.etag)
         if access.enabled:
-            role = access.role(request)
             if role != PRESENTER:
                 stage.record_poll(request.headers.get("x-kgen-page"))
             response.headers.update(stage.headers(role == PRESENTER))

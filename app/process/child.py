@@ -166,13 +166,16 @@ class Child:
         if not self._reader.is_alive():
             self._output.close()
 
-    def exit_message(self) -> str:
+    def exit_message(self, public: bool = False) -> str:
         """How it ended, in a sentence: its own last error if it reported one, otherwise the exit
         code or signal and the log's last line.
+
+        `public`: without the error and the line, which may contain paths on this machine.
         """
         if self.messages and self.messages[-1].get("kind") == "error":
-            return str(self.messages[-1].get("text", ""))
-        last = self._last_log_line()
+            error = str(self.messages[-1].get("text", ""))
+            return narration.FOR_THE_PRESENTER if public else error
+        last = "" if public else self._last_log_line()
         ending = narration.describe_exit(self._process.returncode or 0)
         return f"It exited with {ending}." + (f" Last line of the log: {last}" if last else "")
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.live import view
+from app.live import narration, view
 from app.live.state import ENDED, State, fold
 from app.live.view import Situation
 from app.process.child import Child
@@ -67,7 +68,8 @@ class Follower:
         self._progress_at = 0.0
         self._run: Run | None = None
         self._tail: Tail | None = None
-        self._message, self._child_done = "", False
+        self._message = self._public_message = ""
+        self._child_done = False
         self._stop_requested_at: float | None = None
         self._last_event_at = self._published_at = time.monotonic()
         self._changed = True
@@ -133,15 +135,8 @@ class Follower:
             try:
                 self._publish()
             except Exception:  # noqa: BLE001  the snapshot itself failed: show a minimal one
-                self._on_snapshot(
-                    publish(
-                        view.snapshot(
-                            State(),
-                            Situation(run=self.path.name, stage="starting", error=text),
-                            self.plan,
-                        )
-                    )
-                )
+                minimal = Situation(run=self.path.name, stage="starting", error=text)
+                self._on_snapshot(self._snapshot(State(), minimal))
         self._tail, self._run = None, None  # start reading from the beginning
 
     def _poll(self, force: bool = False) -> None:
@@ -175,7 +170,7 @@ class Follower:
             and code is None
         ):
             self.child.terminate()
-            self._message = (
+            self._say(
                 f"The engine did not respond to Stop within {STOP_SECONDS:.0f} seconds, so it was"
                 " terminated."
             )
@@ -208,7 +203,7 @@ class Follower:
             and not self._child_done
             and not (self._stop_requested_at and self._message)
         ):
-            self._message, self._changed = text, True
+            self._say(text)
 
     def _current_waiting_message(self, child: Child) -> dict[str, Any] | None:
         """The engine's last message about waiting; None once an event has followed it."""
@@ -223,11 +218,15 @@ class Follower:
     def _finish(self, child: Child) -> None:
         self._child_done = self._changed = True
         if self.state.phase not in ENDED or self.stage == "starting":
-            self._message = self._message or child.exit_message()
+            if not self._message:
+                self._say(child.exit_message(), child.exit_message(public=True))
             self.stage = "died" if self.stage == "live" else "refused"
-            if self.stage == "refused":
-                self._message = self._message or "The engine exited before the run started."
         self._on_end()
+
+    def _say(self, message: str, public: str | None = None) -> None:
+        """Show a message from or about the engine. `public`: what viewers see instead."""
+        self._message, self._changed = message, True
+        self._public_message = message if public is None else public
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -308,8 +307,20 @@ class Follower:
         except (zoo.ZooError, KeyError, ValueError):
             return 0
 
+    def _snapshot(self, state: State, situation: Situation) -> Published:
+        """The snapshot; viewers get another one if an error may contain paths on this machine."""
+        public = replace(
+            situation,
+            text=self._public_message if situation.text else "",
+            error=narration.FOR_THE_PRESENTER if situation.error else "",
+        )
+        return publish(
+            view.snapshot(state, situation, self.plan),
+            None if public == situation else view.snapshot(state, public, self.plan),
+        )
+
     def _publish(self) -> None:
-        snapshot = publish(view.snapshot(self.state, self._situation(), self.plan))
+        snapshot = self._snapshot(self.state, self._situation())
         self._published_at, self._changed = time.monotonic(), False
         if not self._closed.is_set():
             self._on_snapshot(snapshot)

@@ -1,4 +1,7 @@
-"""A snapshot prepared for everyone: encoded and compressed once, then never changed."""
+"""A snapshot prepared for everyone: encoded and compressed once, then never changed.
+
+Viewers get another one if it says something that only the presenter may read.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,20 @@ class Published:
     etag: str
     body: bytes
     phase: str
+    public: Published | None = None
+    """What viewers get instead; None if it is the same."""
+
+    @property
+    def for_viewers(self) -> Published:
+        return self.public or self
 
 
-def publish(snapshot: dict[str, Any]) -> Published:
+def publish(snapshot: dict[str, Any], public: dict[str, Any] | None = None) -> Published:
+    """`public`: what viewers get instead, if that differs."""
     version = next(_versions)
     return Published(
         f'"{BOOT}-{version}"',
         encode({"boot": BOOT, "v": version, "at": round(time.time(), 3), **snapshot}),
         snapshot["phase"],
+        publish(public) if public else None,
     )

@@ -14,6 +14,7 @@ from app import launch, main
 from app.pages import routes, stage_routes
 from app.process.runs import Runs
 from app.web import addresses, stage
+from app.web.publish import publish
 from app.web.roles import AccessControl
 from app.web.stage import Stage
 from tests.support.errors import refused
@@ -46,6 +47,17 @@ def clients(runs: Runs) -> tuple[TestClient, TestClient]:
     viewer, presenter = (TestClient(app, base_url="http://127.0.0.1:7860") for _ in range(2))
     presenter.cookies.set(presenting.cookie, TOKEN)
     return viewer, presenter
+
+
+def test_viewers_never_get_what_only_the_presenter_may_read(runs):
+    viewer, presenter = clients(runs)
+    runs._publish(publish({"phase": "failed", "why": "/home/x"}, {"phase": "failed"}))
+    mine, theirs = (client.get("/kg/live") for client in (presenter, viewer))
+    assert mine.json()["why"] == "/home/x" and "why" not in theirs.json()
+    assert mine.headers["etag"] != theirs.headers["etag"]
+    for client, answer in ((presenter, mine), (viewer, theirs)):
+        again = client.get("/kg/live", headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304
 
 
 # --- what is shown --------------------------------------------------------------------------------
