@@ -7,7 +7,6 @@ deleted on startup.
 
 from __future__ import annotations
 
-import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from kgen.errors import KGenError
-from kgen.preflight.request import RESERVED
+from kgen.system.files import portable_name
 
 MAX_BYTES = 2 * 2**30
 RESERVED_BYTES = 2**30
@@ -60,7 +59,7 @@ class Uploads:
         Args:
             content_length: the announced size in bytes; the actual bytes are counted all the same.
         """
-        name = _file_name(name)
+        name = portable_name(name)
         if self._busy:
             raise Refused(
                 "Another file is being uploaded. Wait until it is done.",
@@ -122,9 +121,3 @@ class Uploads:
                 507,
                 code="disk-full",
             )
-
-
-def _file_name(name: str) -> str:
-    """A file name that is valid on any system."""
-    sanitized = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].strip(".")
-    return f"_{sanitized}" if not sanitized or RESERVED.fullmatch(sanitized.lower()) else sanitized

@@ -30,6 +30,8 @@ MAX_COMPARISONS = 20_000
 LOOSE = "(no folder)"
 """Stands for images that are in no class's folder."""
 NOT_SELECTED = "not selected"
+Folder = tuple[str, ...]
+"""The names of a folder and of those that contain it, below the source."""
 _WNID = re.compile(r"(n\d{8})[-_ ]", re.IGNORECASE)
 MAX_WRAPPERS = 8
 """How many folders may enclose the one with the classes."""
@@ -202,6 +204,34 @@ def normalize_name(name: str) -> str:
     return " ".join(text.translate(str.maketrans("_-/\\", "    ")).split())
 
 
+def is_split(name: str) -> bool:
+    """Whether a folder's name says that it contains a split of the images."""
+    return normalize_name(name) in (*TEST, *TRAIN)
+
+
+class Places:
+    """The class and the split of any file of a listing, however its folders are arranged."""
+
+    def __init__(self, listing: Listing, names: Sequence[str]):
+        self._labels = _Labels(names)
+        self._with_classes = self._labels.folders_with_classes(listing)
+
+    def of(self, folder: Folder) -> tuple[int | None, str]:
+        """(the label of the innermost class folder, or None; "train", "test", or "" for the
+        outermost of the other folders that names a split).
+        """
+        at = [
+            i
+            for i, name in enumerate(folder)
+            if self._labels.matches(name)
+            and (not is_split(name) or folder[:i] in self._with_classes)
+        ]
+        label = self._labels.find(folder[at[-1]]) if at else None
+        others = folder[: at[-1]] + folder[at[-1] + 1 :] if at else folder
+        split = next((normalize_name(name) for name in others if is_split(name)), "")
+        return label, split and ("train" if split in TRAIN else "test")
+
+
 def match(
     listing: Listing, names: Sequence[str], selected: Sequence[int]
 ) -> tuple[list[Path | Member], list[int], FolderReport]:
@@ -215,7 +245,7 @@ def match(
     Raises DataError if there is no image of a selected class, or if two folders are the same class.
     """
     labels = _Labels(names)
-    root, _ = _root(listing, labels)
+    root, _ = _root(listing, labels, labels.folders_with_classes(listing))
     label_of = labels.of_folders(listing.subfolders(root), "/".join((str(listing.source), *root)))
     wanted = set(selected)
     paths: list[Path | Member] = []
@@ -244,7 +274,7 @@ def match(
     folder_of = {label: "/".join((*root, name)) for name, label in label_of.items()}
     report = FolderReport(
         str(listing.source),
-        split="/".join(root) if any(normalize_name(p) in (*TEST, *TRAIN) for p in root) else "",
+        split="/".join(root) if any(map(is_split, root)) else "",
         classes=tuple(
             ClassRow(names[c], (folder_of[c],) if c in folder_of else (), counts[c])
             for c in selected
@@ -326,8 +356,22 @@ class _Labels:
         is_known = found and classes.from_wnid(found[1]) != found[1]
         return self._exact.get(found[1].lower()) if found and is_known else None
 
+    def find(self, name: str) -> int | None:
+        """The label of a folder of this name."""
+        return self._find(name)[0]
+
     def matches(self, name: str) -> bool:
-        return self._find(name)[0] is not None
+        return self.find(name) is not None
+
+    def folders_with_classes(self, listing: Listing) -> set[Folder]:
+        """The folders that have a subfolder named after a class. A class may have the name of a
+        split (CIFAR-100 has trains), so a subfolder that could be a split is no evidence.
+        """
+        return {
+            folder[:-1]
+            for folder in listing.folders
+            if not is_split(folder[-1]) and self.matches(folder[-1])
+        }
 
     def of_folders(self, folders: Sequence[str], place: str) -> dict[str, int]:
         """Folder → label.
@@ -365,19 +409,21 @@ class _Labels:
 
 
 def _root(
-    listing: Listing, labels: _Labels, root: tuple[str, ...] = (), depth: int = MAX_WRAPPERS
-) -> tuple[tuple[str, ...], bool]:
+    listing: Listing,
+    labels: _Labels,
+    with_classes: set[Folder],
+    root: Folder = (),
+    depth: int = MAX_WRAPPERS,
+) -> tuple[Folder, bool]:
     """(the folder whose subfolders are the classes, `root` or one below it; True).
 
     If there is none: (where it was expected, False). A split without classes is skipped: the test
     images of many data sets have no labels.
     """
+    if root in with_classes or _has_named_files(listing, root, labels):
+        return root, True
     subfolders = listing.subfolders(root)
     splits = {normalize_name(name): name for name in reversed(subfolders)}
-    if any(
-        labels.matches(name) for name in subfolders if normalize_name(name) not in (*TEST, *TRAIN)
-    ) or _has_named_files(listing, root, labels):
-        return root, True
     inner = [splits[name] for name in (*TEST, *TRAIN) if name in splits]
     if not inner and len(subfolders) == 1:  # the only folder, which may enclose the others
         only = (*root, *subfolders)
@@ -388,11 +434,11 @@ def _root(
         )
     if not inner or not depth:
         return root, False
-    places = [_root(listing, labels, (*root, name), depth - 1) for name in inner]
+    places = [_root(listing, labels, with_classes, (*root, name), depth - 1) for name in inner]
     return next((place for place in places if place[1]), places[0])
 
 
-def _has_named_files(listing: Listing, root: tuple[str, ...], labels: _Labels) -> bool:
+def _has_named_files(listing: Listing, root: Folder, labels: _Labels) -> bool:
     """Whether a folder has files that are named after a class."""
     return any(
         len(parts) == 1 and labels.of_wnid(parts[0]) is not None for parts, _ in listing.below(root)

@@ -8,21 +8,22 @@ it; this module writes it, completely or not at all.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from kgen.data import catalogue, classes, data, images, listing
-from kgen.data.class_folders import TEST, TRAIN, normalize_name
+from kgen.data.class_folders import Places
 from kgen.data.folders import DataError
+from kgen.data.images import Unreadable
 from kgen.specs import closest, did_you_mean
 from kgen.system import connection
+from kgen.system.files import portable_name
 from kgen.system.paths import writable_home
 
 MAX_IMAGE_BYTES = 64 << 20
@@ -183,7 +184,7 @@ def add(
     """Copy a folder or ZIP with class subfolders to the data set's location.
 
     Yields (files done, files in total), then `AddedImages`. Subfolders are named after the class or
-    its WordNet ID, at any depth; a parent folder named train, val or test determines the split,
+    its WordNet ID, at any depth; another folder named train, val or test determines the split,
     otherwise it is `split`. Files that are not images are skipped and reported. Raises DataError if
     there is no image of the data set, and then leaves the location unchanged.
     """
@@ -195,15 +196,16 @@ def add(
             code="exists",
             file=str(folder),
         )
-    files = _files(source)
+    found = _list(source)
+    places = Places(found, classes.names(name))
     writable_home()
     staging = folder.parent / f".adding-{secrets.token_hex(6)}"
     added = AddedImages(folder)
     try:
         staging.mkdir(parents=True)
-        for i, (path, read) in enumerate(files):
-            _copy_image(name, path, read, staging, split, added)
-            yield i + 1, len(files)
+        for i, (parts, file) in enumerate(found.files):
+            _copy_image(name, PurePosixPath(*parts), file, places, staging, split, added)
+            yield i + 1, len(found.files)
         if name in IDX_SETS:
             for prefix, counts in (("train", added.train), ("t10k", added.test)):
                 if real := data.idx(name, staging, prefix):
@@ -225,9 +227,7 @@ def add(
                 file=str(source),
                 found=examples,
             )
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(staging, folder)
+        _put_in_place(staging, folder)
     except OSError as error:
         raise DataError(
             f"{error.filename or folder} cannot be written: {error.strerror or error}.",
@@ -276,34 +276,38 @@ def get(name: str) -> None:
         ) from None
 
 
-def _files(source: Path) -> list[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """Every visible file in a folder or ZIP: (its relative path, a function that returns its
-    bytes).
+def _put_in_place(staging: Path, folder: Path) -> None:
+    """Replace a folder. If that fails, such as on Windows while one of its files is open, the old
+    one stays. Raises OSError.
     """
+    old = folder.parent / f".replaced-{secrets.token_hex(6)}"
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(staging, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _list(source: Path) -> listing.Listing:
+    """Every visible file in a folder or ZIP file."""
     if not source.exists():
         raise DataError(
-            f"{source} does not exist; expected a folder or a ZIP file.",
+            f"{source} is neither a folder nor a ZIP file (it does not exist).",
             code="not-a-folder",
             file=str(source),
         )
-    return [
-        (PurePosixPath(*parts), functools.partial(_read, file))
-        for parts, file in listing.list_files(source).files
-    ]
-
-
-def _read(file: Path | listing.Member) -> bytes:
-    """The contents. Raises ValueError for a file that is too large to be an image."""
-    if listing.state(file)[0] > MAX_IMAGE_BYTES:
-        raise ValueError(f"{file} is larger than {MAX_IMAGE_BYTES >> 20} MB")
-    with file.open("rb") as stream:
-        return stream.read()
+    return listing.list_files(source)
 
 
 def _copy_image(
     name: str,
     path: PurePosixPath,
-    read: Callable[[], bytes],
+    file: Path | listing.Member,
+    places: Places,
     staging: Path,
     split: str,
     added: AddedImages,
@@ -314,51 +318,47 @@ def _copy_image(
     """
     if name in IDX_SETS:
         if found := IDX.match(path.name):
-            (staging / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
+            target = staging / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}"
+            _copy(path, file, target, added)
         return
     if not images.is_image(path.name):
         return
-    label, source_folder = _class_of(name, path)
+    label, found_split = places.of(path.parts[:-1])
     if label is None:
-        added.unknown[source_folder] += 1
+        added.unknown[path.parts[-2] if len(path.parts) > 1 else path.name] += 1
         return
-    parts = {p.lower() for p in path.parts[:-1]}
-    image_split = "train" if parts & set(TRAIN) else "test" if parts & set(TEST) else split
-    folder = staging / image_split / label
+    class_folder = (classes.wnids(name) or classes.names(name))[label]
+    image_split = found_split or split
+    folder = staging / image_split / class_folder
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / path.name
+    target = folder / portable_name(path.name)
     if target.exists():
-        target = folder / f"{secrets.token_hex(4)}-{path.name}"
-    try:
-        target.write_bytes(read())
-        images.decode(target, 3, CHECK_SIZE, crop=False, margin=1.0)
-    except Exception as error:  # zipfile raises its own errors for damage and passwords
-        target.unlink(missing_ok=True)
-        reason = error.fields["reason"] if isinstance(error, DataError) else error
-        added.unreadable.append(f"{path} ({reason})")
+        target = folder / f"{secrets.token_hex(4)}-{target.name}"
+    if not _copy(path, file, target, added):
         return
-    (added.train if image_split == "train" else added.test)[label] += 1
+    try:
+        images.decode(target, 3, CHECK_SIZE, crop=False, margin=1.0)
+    except DataError as error:
+        target.unlink(missing_ok=True)
+        added.unreadable.append(f"{path} ({error.fields['reason']})")
+        return
+    (added.train if image_split == "train" else added.test)[class_folder] += 1
 
 
-@functools.cache
-def _class_folders(name: str) -> dict[str, str]:
-    """Accepted folder names of a class, normalized → its folder in our layout.
-
-    That folder is named by WordNet ID if there is one.
+def _copy(
+    path: PurePosixPath, file: Path | listing.Member, target: Path, added: AddedImages
+) -> bool:
+    """Copy a file that is small enough to be an image. If it cannot be read, it is added to the
+    unreadable ones. Raises OSError if the copy cannot be written.
     """
-    texts = classes.names(name)
-    folders = classes.wnids(name) or texts
-    return {
-        normalize_name(text): folder
-        for names in (texts, folders)
-        for text, folder in zip(names, folders)
-    }
-
-
-def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:
-    """(the class's folder in our layout or None, its name in the source)."""
-    folders = _class_folders(name)
-    for part in reversed(path.parts[:-1]):
-        if (key := folders.get(normalize_name(part))) is not None:
-            return key, part
-    return None, path.parts[-2] if len(path.parts) > 1 else path.name
+    try:
+        if listing.state(file)[0] > MAX_IMAGE_BYTES:
+            raise Unreadable(f"larger than {MAX_IMAGE_BYTES >> 20} MB")
+        with file.open("rb") as stream:
+            content = stream.read()
+    except (OSError, Unreadable) as error:
+        reason = getattr(error, "strerror", None) or error
+        added.unreadable.append(f"{path} ({reason})")
+        return False
+    target.write_bytes(content)
+    return True

@@ -34,7 +34,7 @@ from kgen.nets.own_code import SWITCH, UserCode
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
 from kgen.specs import did_you_mean
-from kgen.system.files import is_text
+from kgen.system.files import DEVICE_NAME, is_text
 from kgen.system.paths import ROOT, known_home
 from kgen.zoo import published, zoo
 
@@ -43,8 +43,6 @@ SECONDS = 60.0
 MAX_NAMES, MAX_NAME_LENGTH = 100_000, 200
 TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 """Valid teacher names; the name becomes a file name, on any system."""
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-"""Names that Windows reserves for devices."""
 
 
 def _square(value: Any) -> Any:
@@ -242,7 +240,7 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
 
 def check_name(name: str) -> Path:
     """The file for a teacher of this name. Raises PreflightError for an invalid name."""
-    if not TEACHER_NAME.fullmatch(name) or RESERVED.fullmatch(name):
+    if not TEACHER_NAME.fullmatch(name) or DEVICE_NAME.fullmatch(name):
         raise PreflightError(
             f"{name[:70]!r} is not a valid teacher name: expected 2 to 64 lowercase letters,"
             " digits, dots, - and _, such as 'my-resnet18'.",

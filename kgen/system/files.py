@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 import threading
@@ -22,12 +23,22 @@ ATTEMPTS = 20
 NOTE_SECONDS = 30.0
 """How long a heartbeat is valid, in place of a lock. Machines' clocks must differ by less.
 """
+DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names, in lowercase, that Windows reserves for devices."""
 UNSUPPORTED = {
     getattr(errno, name)
     for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOLCK")
     if hasattr(errno, name)
 }
 """Errors that a drive raises for a call that it does not support."""
+
+
+def portable_name(name: str) -> str:
+    """A file's name, changed where some system would take it for something else: on Windows,
+    `C:a.png` is on drive C, and `con.png` is the console.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].strip(".")
+    return f"_{plain}" if not plain or DEVICE_NAME.fullmatch(plain.lower()) else plain
 
 
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:

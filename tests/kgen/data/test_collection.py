@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from kgen.__main__ import cli
 from kgen.data import catalogue, classes, collection, data
+from kgen.system.files import portable_name
 from kgen.zoo import zoo
 from tests.support.errors import raises
 
@@ -160,6 +162,42 @@ def test_names_that_climb_out_of_the_archive_stay_inside(tmp_path, home):
     assert not outside
 
 
+def test_a_class_may_be_named_like_a_split(tmp_path):
+    """CIFAR-100 has trains."""
+    names = ("train/train", "train/apple", "test/train", "test/apple", "val/apple/test")
+    files = {f"{name}/{i}.png": picture(i) for i, name in enumerate(names)}
+    files |= {"train/aple/9.png": picture(9), "train/8.png": picture(8)}
+    end = added("cifar100", zipped(tmp_path / "a.zip", files))
+    assert end.train == {"train": 1, "apple": 1} and end.test == {"train": 1, "apple": 2}
+    assert end.unknown == {"aple": 1, "train": 1}
+    files = {f"{name}/1.png": picture(1) for name in ("apple", "train", "bear")}
+    end = added("cifar100", zipped(tmp_path / "b.zip", files), replace=True)
+    assert end.test == {"apple": 1, "train": 1, "bear": 1} and not end.train
+
+
+@pytest.mark.parametrize("name", ["C:evil.png", "con.png", "a:b.png", "sub\\x.png"])
+def test_a_file_name_is_safe_on_any_system(tmp_path, home, name):
+    files = ten("val/", classes.wnids("imagenette")) | {f"val/n01440764/{name}": picture(9)}
+    added("imagenette", zipped(tmp_path / "a.zip", files))
+    stored = [p.name for p in home.rglob("*.png")]
+    assert len(stored) == 21 and all(portable_name(found) == found for found in stored)
+
+
+def test_a_damaged_member_of_a_zip_is_left_out_and_named(tmp_path):
+    labels, pixels = idx(np.arange(30) % 10), idx(np.zeros((30, 28, 28)))
+    files = {
+        f"{part}-{kind}-ubyte.gz": content
+        for part in ("train", "t10k")
+        for kind, content in (("images-idx3", pixels), ("labels-idx1", labels))
+    }
+    file = zipped(tmp_path / "a.zip", files)
+    file.write_bytes(file.read_bytes().replace(labels, b"x" * len(labels), 1))
+    end = added("mnist", file)
+    assert end.test.total() == 30 and not end.train
+    [line] = end.unreadable
+    assert line.startswith("train-labels-idx1-ubyte.gz") and "damaged" in line
+
+
 @pytest.mark.parametrize(
     "make, code, facts",
     [
@@ -193,6 +231,27 @@ def test_what_is_there_is_replaced_only_if_asked(tmp_path):
         added("imagenette", more, replace=True).test.total() == 50
         and len(data.test_set("imagenette")) == 50
     )
+
+
+@pytest.mark.parametrize("failing", ["old", "new"])
+def test_a_replacement_that_fails_leaves_the_old_images(tmp_path, home, monkeypatch, failing):
+    """As on Windows, where a folder with an open file cannot be renamed."""
+    added("imagenette", zipped(tmp_path / "a.zip", ten("val/", classes.wnids("imagenette"))))
+    folder = catalogue.data_folder("imagenette")
+    before = {p: p.read_bytes() for p in folder.rglob("*.png")}
+    replace = os.replace
+
+    def held(source, target):
+        if source == folder if failing == "old" else ".adding" in str(source):
+            raise PermissionError(13, "Permission denied", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    more = zipped(tmp_path / "b.zip", ten("val/", classes.wnids("imagenette"), 5))
+    with raises(data.DataError, "unwritable"):
+        added("imagenette", more, replace=True)
+    assert {p: p.read_bytes() for p in folder.rglob("*.png")} == before
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_an_image_beyond_the_limit_is_left_out(tmp_path, monkeypatch):
