@@ -129,7 +129,7 @@ class MemoryPool:
     ) -> None:
         """Restore the pool.
 
-        `batch_of(iteration)` returns that iteration's NumPy arrays: images u8 [B,c,e,e] and the
+        `read_batch(iteration)` returns that iteration's NumPy arrays: images u8 [B,c,e,e] and the
         named extras.
         """
         for side in dict.fromkeys(int(name.partition(".")[0]) for name in state):

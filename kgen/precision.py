@@ -59,7 +59,7 @@ def set_format(network: nn.Module, format: Format) -> None:
 
 
 def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
-    """function(x, *more) in the network's format; the result is in single precision."""
+    """function(x, *args) in the network's format; the result is in single precision."""
     format = format_of(network)
     if format == PLAIN:
         return function(x, *args)
@@ -123,7 +123,7 @@ def fastest(
 
 
 def choose(seconds: dict[Format, float]) -> Format:
-    """The fastest format, or PLAIN if it is available and the fastest gains less than GAIN."""
+    """The fastest format, or PLAIN if it is available and nothing is MIN_SPEEDUP times as fast."""
     best = min(seconds, key=seconds.__getitem__)
     return best if PLAIN not in seconds or seconds[PLAIN] >= MIN_SPEEDUP * seconds[best] else PLAIN
 

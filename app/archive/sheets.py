@@ -166,7 +166,7 @@ def shrink_factor(side: int, excess: float) -> int:
 
 
 def downscale(images: np.ndarray, factor: int) -> np.ndarray:
-    """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of square blocks, padded at the far edges."""
+    """u8 […,h,w] → […,⌈h/factor⌉,⌈w/factor⌉], means of square blocks, padded at the far edges."""
     if factor == 1:
         return images
     *n, h, w = images.shape

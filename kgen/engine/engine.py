@@ -60,7 +60,7 @@ class Distillation:
         controls: commands from other threads.
         terms: custom terms for the generator's loss. TermError if one is invalid.
         resume: tensors from an earlier `checkpoint()`. When resuming, also pass:
-        batch_of: iteration → that batch's journaled arrays, to refill the pool.
+        read_batch: iteration → that batch's journaled arrays, to refill the pool.
         elapsed: seconds that the run had already taken.
         formats: the precision and memory format of each network (`kgen.precision`).
         on_progress: receives (activity, images done, images in total) while real images are read
@@ -90,7 +90,7 @@ class Distillation:
         self.state = LoopState(self.setting, formats)
         if resume is not None:
             if read_batch is None:
-                raise ValueError("to resume a run, its batches are needed: batch_of")
+                raise ValueError("to resume a run, its batches are needed: read_batch")
             self.state.load(resume, read_batch)
         self.concurrent = (
             recipe.schedule == "concurrent"

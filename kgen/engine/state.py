@@ -259,7 +259,7 @@ class LoopState:
     ) -> None:
         """Restore the output of `tensors`.
 
-        `batch_of(iteration)` returns the arrays of a journaled batch.
+        `read_batch(iteration)` returns the arrays of a journaled batch.
         """
         self.iterations, self.student_steps, generators_created = tensors["counters"].tolist()
         if generators_created != self.generators_created:

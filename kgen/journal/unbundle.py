@@ -65,7 +65,7 @@ def unbundle(
     leaves nothing behind.
 
     Args:
-        largest: limit on the total bytes of its files.
+        max_bytes: limit on the total bytes of its files.
         label: name of the file in errors; by default its file name.
     """
     file, folder = Path(file), Path(folder)

@@ -118,7 +118,7 @@ class WindowedViT(Network):
     def positions(self) -> Tensor:
         """The position embeddings, those of prefix tokens first: [1,prefix+rows·columns,d]."""
         table = self.vit.pos_embed
-        assert table is not None  # `_lacks` has checked
+        assert table is not None  # `_missing_requirement` has checked
         return table
 
     def _embed(self, x: Tensor, corner: Corner | None) -> tuple[Tensor, tuple[int, int]]:

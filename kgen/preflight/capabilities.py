@@ -33,7 +33,7 @@ def maps(
     No resolution is usable if the last row is a failure.
 
     Args:
-        asked: requested resolutions; by default half, three quarters and all of the teacher's side.
+        requested: resolutions; by default half, three quarters and all of the teacher's side.
         smallest: the smallest side that the teacher accepts, if known.
     """
     sizes: dict[int, tuple[int, int] | None] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,26 +56,28 @@ def test_without_runs_the_page_says_so(studio: Studio):
 
 
 def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
-    """Started from a terminal, in the folder that the app shows. It takes several of the list's
-    two-second refreshes, so that the list shows it in progress.
+    """Started from a terminal, in the folder that the app shows. It is halted until the list, which
+    refreshes every two seconds, has shown it in progress.
     """
     studio.page.go_forward()
     folder = app.runs / "tiny-1"
     shutil.rmtree(folder, ignore_errors=True)  # from an earlier attempt at this test
-    command = ["run", "tiny", "--set", "student_steps=300", "--out", str(folder), "--json"]
     made = subprocess.Popen(
-        [sys.executable, "-m", "kgen", *command],
+        [sys.executable, "-m", "kgen", "run", "tiny", "--out", str(folder), "--json"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
+        studio.until("it has begun", (folder / "events.jsonl").is_file, LATER)
+        made.send_signal(signal.SIGSTOP)
         studio.until(
             "it runs", lambda: names(studio) and "in progress" in studio.text(".run .state"), LATER
         )
         assert studio.page.get_by_role("button", name="Delete").is_hidden(), (
             "a run in progress cannot be deleted"
         )
+        made.send_signal(signal.SIGCONT)
         *_, last = made.communicate(timeout=LATER)[0].splitlines()
     finally:
         made.kill()
