@@ -5,13 +5,13 @@ torch.
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
 from typing import Any
 
 from app.live import scales
 from kgen.events import TeacherCard
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
+from kgen.system.paths import last_part
 from kgen.zoo import zoo
 
 
@@ -22,8 +22,9 @@ def public_plan(recipe: Recipe) -> dict[str, Any]:
     A recipe that does not fit its teacher (it names an unknown class, say) is planned with all
     classes.
     """
-    if recipe.real_images:  # viewers need not know where they are on this machine
-        recipe = recipe.model_copy(update={"real_images": PurePath(recipe.real_images).name})
+    folder = recipe.real_images  # viewers need not know where it is on this machine
+    if folder:
+        recipe = recipe.model_copy(update={"real_images": last_part(folder)})
     try:
         card, classes = zoo.card(recipe.teacher), zoo.classes(recipe.teacher)
     except (ValueError, KeyError):  # ZooError, or a file without a valid card
@@ -39,12 +40,14 @@ def public_plan(recipe: Recipe) -> dict[str, Any]:
             n_train=0,
         )
         classes = tuple(str(c) for c in recipe.classes or ())
-        recipe = recipe.replace(classes=None)
-    command = recipes.command(recipe)
+        recipe = recipe.model_copy(update={"classes": None})
+    # with the name alone, the command would mean another folder
+    placeholder = {"real_images": "FOLDER" if folder else None}
+    command = recipes.command(recipe.model_copy(update=placeholder))
     try:
         return plan(recipe, card, classes, command)
     except (ValueError, IndexError):  # a recipe.json from elsewhere; the engine reports it
-        return plan(recipe.replace(classes=None), card, classes, command)
+        return plan(recipe.model_copy(update={"classes": None}), card, classes, command)
 
 
 def plan(

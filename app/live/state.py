@@ -16,6 +16,7 @@ from app.live.scales import Scale
 from kgen import events
 from kgen.events import STUDENT_PARTS, Event
 from kgen.recipe.recipe import held_out_count, warmup_epochs
+from kgen.system.paths import last_part
 from kgen.terms import STUDENT
 
 MAX_POINTS = 300
@@ -155,8 +156,18 @@ class State:
 
 def fold(state: State, event: Event) -> State:
     """The state after one more event. A NaN or infinity becomes a warning and never a point."""
+    event = _without_path(state, event)
     after = _FOLDS[type(event)](state, event)
     return replace(after, t=event.t, marks=marks.add_marks(state, after, event))
+
+
+def _without_path(state: State, event: Event) -> Event:
+    """Without the path to the user's own real images, which old runs have in their warnings."""
+    path = state.recipe.get("real_images")
+    for name in ("text", "cause"):
+        if path and path in (text := getattr(event, name, "")):
+            event = event.model_copy(update={name: text.replace(path, last_part(path))})
+    return event
 
 
 def _run_started(state: State, event: events.RunStarted) -> State:

@@ -7,13 +7,13 @@ What events cannot know (is the engine alive? is there a layout for the points?)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from app.live import format, narration, scales
 from app.live.state import ENDED, OPINION, Curve, State
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
+from kgen.system.paths import last_part
 
 ACTIVE = ("starting", "running", "paused", "stopping")
 
@@ -208,7 +208,7 @@ def _run_facts(started: events.RunStarted) -> dict[str, Any]:
     recipe, resolutions = started.recipe, scales.of_run(started)
     rounds = recipe["iterations"] * len(recipe["resolutions"])
     if recipe.get("real_images"):
-        recipe = recipe | {"real_images": PurePath(recipe["real_images"]).name}
+        recipe = recipe | {"real_images": last_part(recipe["real_images"])}
     return {
         "title": f"{recipe['name']}, seed {recipe['seed']}",
         "classes": started.classes,

@@ -8,13 +8,13 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 from app.live import format
 from app.setup import form
 from app.setup.knobs import knobs
 from kgen.recipe.recipe import Recipe, field_names
+from kgen.system.paths import last_part
 
 MAX_TEXT = 200
 IGNORED_FIELDS = ("journal_pixels", "judge")
@@ -63,7 +63,7 @@ def value(recipe: Recipe, field: str) -> str:
     if raw is None:
         return {"classes": "all", "radii.inner": "auto", "radii.outer": "auto"}.get(field, "–")
     if field == "real_images":
-        return PurePath(raw).name[:MAX_TEXT] or "–"  # nobody else needs the path on that machine
+        return last_part(raw)[:MAX_TEXT] or "–"  # nobody else needs the path on that machine
     if isinstance(raw, bool):
         return "on" if raw else "off"
     if isinstance(raw, dict):

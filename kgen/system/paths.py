@@ -65,6 +65,11 @@ def typed_path(text: Any) -> str:
     return expanded and os.path.abspath(expanded)
 
 
+def last_part(path: str) -> str:
+    """The name of a folder or file whose path may come from any system, without its place."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
 def home() -> Path:
     """The folder for downloaded teachers and data: $KGEN_HOME, by default ~/.cache/kgen.
 

@@ -543,6 +543,25 @@ def test_a_fault_of_the_view_and_a_full_disk_are_told():
     assert "It broke." in told and len(told) > len("It broke. ")
 
 
+@pytest.mark.parametrize("place", ["/home/somebody/", "C:\\Users\\somebody\\"])
+def test_nobody_learns_where_real_images_are_wherever_the_run_was_made(place):
+    path = f"{place}photos"
+    first = standin.started(standin.recipe())
+    first = first.model_copy(update={"recipe": first.recipe | {"real_images": path}})
+    told = [
+        first,
+        events.Warned(text=f"{path}/1.png is damaged.", remedy=""),  # as older runs say it
+        events.RunFailed(cause=f"{path} is gone.", remedy=""),
+    ]
+    recipe = standin.recipe().model_copy(update={"real_images": path})
+    known = plan.public_plan(recipe)
+    s = view.snapshot(folded(told), Situation(run="r"), known)
+    assert "somebody" not in json.dumps([s, known]) and s["recipe"]["real_images"] == "photos"
+    assert s["warnings"][0]["text"] == "photos/1.png is damaged."
+    assert "photos is gone." in s["alert"]["text"]
+    assert "real_images=FOLDER" in s["command"], "the name alone would be another folder"
+
+
 def test_before_the_first_test_on_ones_own_images_the_teachers_accuracy_is_unknown(tmp_path):
     """Its card's accuracy was measured on other images."""
     for real_images, known in ((str(tmp_path), (0, None)), (None, (10_000, 0.931))):
