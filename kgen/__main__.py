@@ -18,13 +18,12 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-import contextlib
 import datetime
 import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -35,20 +34,19 @@ from kgen.cli import (
     evaluate_command,
     preflight_commands,
     progress,
+    sweep_command,
     worth_commands,
     zoo_output,
 )
 from kgen.cli.console import console
 from kgen.cli.progress import Json, watch
+from kgen.cli.recipe_argument import read_recipe as read_recipe
 from kgen.data import classes
 from kgen.errors import DiskError, KGenError
 from kgen.journal.reading import open_run
-from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
-from kgen.recipes import recipes
+from kgen.recipe.recipe import Recipe, parse
 from kgen.system.terminal import replace_unprintable
 from kgen.tables import tables
-from kgen.zoo import zoo
-from kgen.zoo.zoo import ZooError
 
 cli = typer.Typer(
     add_completion=False,
@@ -85,33 +83,6 @@ OutOption = Annotated[
 CheckpointOption = Annotated[
     float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")
 ]
-
-
-def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str | None) -> Recipe:
-    """A named recipe or a JSON file, with `--set`, `--seed` and `--schedule` applied."""
-    if name.endswith(".json") or Path(name).is_file():
-        try:
-            recipe = parse(Path(name).read_bytes())
-        except OSError as error:
-            raise RecipeError(
-                f"The recipe {name} cannot be read: {error.strerror}.",
-                code="unreadable",
-                file=str(name),
-            ) from None
-    else:
-        recipe = Recipe() if name == "custom" else recipes.get(name)
-    changes: dict[str, Any] = dict(parse_setting(s) for s in settings)
-    changes |= {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
-    recipe = recipe.replace(**changes)
-    # a JSON list says itself whether 8 is a name or an index
-    written = [
-        raw.strip() for f, _, raw in (s.partition("=") for s in settings) if f.strip() == "classes"
-    ]
-    if changes.get("classes") and not written[-1].startswith("["):
-        with contextlib.suppress(ZooError):  # the run reports an unknown teacher
-            typed = classes.from_text(recipe.classes or (), zoo.classes(recipe.teacher))
-            return recipe.replace(classes=typed)
-    return recipe
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -381,6 +352,7 @@ def table(
     raise typer.Exit(code)
 
 
+cli.command()(sweep_command.sweep)
 cli.command()(evaluate_command.evaluate)
 cli.add_typer(data_commands.cli, name="data")
 cli.command()(preflight_commands.preflight)

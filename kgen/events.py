@@ -311,6 +311,8 @@ class Control(_Event):
     state: Literal["running", "paused", "stopping"]
     text: str | None = None
     """Why a control was refused; None otherwise."""
+    why: str | None = None
+    """Why whoever sent the control did so; None if they did not say."""
 
 
 class Warned(_Event):

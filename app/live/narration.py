@@ -1,4 +1,4 @@
-"""The page's sentences about a run: the status line, alerts, and how a process ended.
+"""The page's sentences about a run: the status line and alerts.
 
 Pure functions of the folded state. Nothing here is markup; the page escapes what it shows.
 """
@@ -6,7 +6,6 @@ Pure functions of the folded state. Nothing here is markup; the page escapes wha
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,36 +22,6 @@ READY = (
 FOR_THE_PRESENTER = "The presenter’s page shows the reason."
 """Instead of a reason that may contain paths and names of folders on this machine."""
 ELSEWHERE = "Another process controls this run. You can only watch it here."
-_SIGNAL_CAUSES = {
-    "SIGKILL": (
-        "it was killed by the system or by another process, most likely because the machine ran out"
-        " of memory"
-    ),
-    "SIGSEGV": "it crashed inside a library",
-    "SIGBUS": "it crashed inside a library, or the disk is full",
-    "SIGABRT": "a library aborted it",
-    "SIGTERM": "it was terminated by another process",
-    "SIGINT": "it was interrupted from the keyboard",
-    "SIGHUP": "its terminal was closed",
-}
-_NTSTATUS_CAUSES = {
-    0xC0000005: "it crashed inside a library",
-    0xC0000017: "the machine ran out of memory",
-    0xC000013A: "it was interrupted from the keyboard",
-}
-
-
-def describe_exit(code: int) -> str:
-    """How a process ended, from its exit code (POSIX: negative signal; Windows: NTSTATUS)."""
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"{name}: {_SIGNAL_CAUSES.get(name, 'it was terminated by a signal')}"
-    if code & 0xFFFFFFFF in _NTSTATUS_CAUSES:
-        return f"exit code {code & 0xFFFFFFFF:#x}: {_NTSTATUS_CAUSES[code & 0xFFFFFFFF]}"
-    return f"exit code {code}"
 
 
 def sentence(state: State, phase: str, situation: Situation) -> Segments:

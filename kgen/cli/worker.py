@@ -111,7 +111,7 @@ def read_controls(controls: Controls, send_message: Callable[..., None]) -> None
     for line in sys.stdin:
         try:
             command = json.loads(line)
-            controls.send(command["do"], command.get("unit"), command.get("id"))
+            controls.send(command["do"], command.get("unit"), command.get("id"), command.get("why"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             send_message("error", text=f"Not a control line: {error}")
     controls.send("stop")

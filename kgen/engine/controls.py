@@ -22,18 +22,29 @@ class Controls:
         self._next = 0
         self.changed = threading.Condition()
 
-    def send(self, action: str, unit: str | None = None, id: str | int | None = None) -> str | int:
-        """Queue one command and return its id. Raises ValueError for an unknown command."""
+    def send(
+        self,
+        action: str,
+        unit: str | None = None,
+        id: str | int | None = None,
+        why: str | None = None,
+    ) -> str | int:
+        """Queue one command and return its id. Raises ValueError for an unknown command.
+
+        `why`: the reason for a stop, which is journaled.
+        """
         if action not in ACTIONS:
             raise ValueError(f"unknown control {action!r}; expected one of {', '.join(ACTIONS)}")
         if action == "step" and (unit or "generator") not in UNITS:
             raise ValueError(f"unknown unit {unit!r}; expected one of {', '.join(UNITS)}")
         if id is not None and not isinstance(id, (int, str)):
             raise ValueError(f"id {id!r} is neither a number nor a string")
+        if why is not None and not isinstance(why, str):
+            raise ValueError(f"the reason {why!r} is not a string")
         with self.changed:
             self._next += 1
             id = self._next if id is None else id
-            self._queue.append({"id": id, "do": action, "unit": unit or "generator"})
+            self._queue.append({"id": id, "do": action, "unit": unit or "generator", "why": why})
             self.changed.notify_all()
         return id
 
@@ -65,7 +76,8 @@ class Gate:
         """Threads that are inside a step."""
 
     def process_commands(self) -> list[dict[str, Any]]:
-        """Take the queued commands and return the answers that are due: {id, action, text}.
+        """Take the queued commands and return the answers that are due: {id, action, text}, and why
+        for a stop.
 
         Called by the main thread.
         """
@@ -93,7 +105,14 @@ class Gate:
                 )
             elif action == "stop":
                 self.state = "stopping"
-                answers.append({"id": command["id"], "action": "stop", "text": None})
+                answers.append(
+                    {
+                        "id": command["id"],
+                        "action": "stop",
+                        "text": None,
+                        "why": command["why"],
+                    }
+                )
             elif action == "resume":
                 self.state, self.step_unit = "running", None
                 answers.append({"id": command["id"], "action": "resume", "text": None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,9 @@ class Line:
         paper = "" if self.paper is None else f"{self.paper:.2f}"
         if self.accuracy is None:
             return (self.label, "not yet measured", "0", "", "", "", "", "", paper)
-        spread = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
         return (
             self.label,
-            f"{100 * self.accuracy:.2f}{spread}",
+            percent(self.accuracy, self.deviation),
             str(self.n),
             f"{self.images:,.0f}",
             f"{self.pixels:,.0f}",
@@ -92,18 +92,18 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
         runs = [results[row.key, s] for s in seeds if (row.key, s) in results]
         mean: dict[str, float | None] = {
             f: statistics.fmean(getattr(r, f) for r in runs) if runs else None
-            for f in ("accuracy", "images", "pixels", "seconds")
+            for f in ("images", "pixels", "seconds")
         }
-        deviation = statistics.stdev(r.accuracy for r in runs) if len(runs) > 1 else None
         judged = [r.second_opinion for r in runs if r.second_opinion is not None]
         chosen = [r.second_opinion_chosen for r in runs if r.second_opinion_chosen is not None]
-        accuracy = mean["accuracy"]
+        accuracy, deviation = mean_and_deviation([r.accuracy for r in runs])
         table_lines.append(
             Line(
                 row.label,
                 len(runs),
                 tuple(r.seed for r in runs),
-                deviation=deviation,
+                accuracy,
+                deviation,
                 paper=row.paper,
                 command=recipes.command(row.recipe) if row.photos is None else table.command,
                 second_opinion=(
@@ -116,6 +116,19 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
             )
         )
     return table_lines
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The mean, and with two values or more the sample standard deviation; None without them."""
+    return (
+        statistics.fmean(values) if values else None,
+        statistics.stdev(values) if len(values) > 1 else None,
+    )
+
+
+def percent(mean: float, deviation: float | None) -> str:
+    """A mean share and its deviation as text, in percent: "82.10 ± 0.35"."""
+    return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
 
 
 def _yardstick(
@@ -181,9 +194,16 @@ def markdown(table: Table, table_lines: list[Line]) -> str:
     """The table for the results page; columns that are empty in every line are omitted."""
     cells = [line.cells() for line in table_lines]
     columns = _nonempty_columns(cells)
-    rule = ["---" if not i else "--:" for i in columns]
-    rows = [[COLUMNS[i] for i in columns], rule, *([c[i] for i in columns] for c in cells)]
-    return "\n".join("| " + " | ".join(r) + " |" for r in rows) + f"\n\n    {table.command}\n"
+    rows = [[line[i] for i in columns] for line in cells]
+    return f"{markdown_table([COLUMNS[i] for i in columns], rows)}\n\n    {table.command}\n"
+
+
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = (0,)
+) -> str:
+    """A table in Markdown; columns are aligned to the right, except those in `left`."""
+    rule = ["---" if i in left else "--:" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
 
 
 def markers(name: str) -> tuple[str, str]:

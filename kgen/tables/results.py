@@ -10,6 +10,7 @@ import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -124,18 +125,28 @@ def estimated_work(recipe: Recipe) -> float:
     return generator + STUDENT_COST * student
 
 
+class Timed(Protocol):
+    """A finished run of a row."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
 class Pace:
     """Estimates durations from finished runs: of the same recipe, otherwise of any, in proportion
     to their work.
     """
 
-    def __init__(self, rows: Iterable[Row], results: Iterable[Result] = ()):
+    def __init__(self, rows: Iterable[Row], results: Iterable[Timed] = ()):
         self._work = {row.key: estimated_work(row.recipe) for row in rows}
         self._seconds: dict[str, list[float]] = {}
         for result in results:
             self.add(result)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Timed) -> None:
         if result.key in self._work:
             self._seconds.setdefault(result.key, []).append(result.seconds)
 

@@ -599,14 +599,6 @@ def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
     assert set(s["loss"]["edges"]) == {1.5} and len(s["loss"]["edges"]) == len(s["loss"]["kr"])
 
 
-def test_an_exit_code_in_words():
-    assert (
-        "memory" in narration.describe_exit(-9)
-        and narration.describe_exit(3) == "exit code 3"
-        and "0xc0000005" in narration.describe_exit(-1073741819 & 0xFFFFFFFF)
-    )
-
-
 # --- pictures -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,48 @@
+"""A recipe as people name it on the command line: a name or a file, and settings that change it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from kgen.data import classes
+from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
+from kgen.recipes import recipes
+from kgen.zoo import zoo
+from kgen.zoo.zoo import ZooError
+
+
+def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str | None) -> Recipe:
+    """A named recipe or a JSON file, with `--set`, `--seed` and `--schedule` applied."""
+    if name.endswith(".json") or Path(name).is_file():
+        try:
+            recipe = parse(Path(name).read_bytes())
+        except OSError as error:
+            raise RecipeError(
+                f"The recipe {name} cannot be read: {error.strerror}.",
+                code="unreadable",
+                file=str(name),
+            ) from None
+    else:
+        recipe = Recipe() if name == "custom" else recipes.get(name)
+    given = {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
+    return apply(recipe, settings, **given)
+
+
+def apply(recipe: Recipe, settings: Sequence[str], **given: int | str) -> Recipe:
+    """The recipe with these settings, `FIELD=VALUE`, and other fields changed.
+
+    Raises RecipeError.
+    """
+    changes = dict(parse_setting(s) for s in settings) | given
+    recipe = recipe.replace(**changes)
+    # a JSON list says itself whether 8 is a name or an index
+    written = [
+        raw.strip() for f, _, raw in (s.partition("=") for s in settings) if f.strip() == "classes"
+    ]
+    if changes.get("classes") and not written[-1].startswith("["):
+        with contextlib.suppress(ZooError):  # the run reports an unknown teacher
+            typed = classes.from_text(recipe.classes or (), zoo.classes(recipe.teacher))
+            return recipe.replace(classes=typed)
+    return recipe
