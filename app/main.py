@@ -46,6 +46,7 @@ STYLES = (
     "studio/scatter.css",
     "setup/teacher_dialog.css",
     "runs/runs.css",
+    "runs/sweep.css",
     "inspect/inspect.css",
     "compare/compare.css",
     "lessons/lessons.css",

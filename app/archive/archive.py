@@ -27,6 +27,7 @@ from app.web.publish import encode
 from kgen.errors import KGenError
 from kgen.events import term_names
 from kgen.journal.reading import RUN_NAME, JournalError, open_run
+from kgen.sweep.grid import is_sweep
 
 MAX_OPEN = 24
 """Reopening a run reads all its events again. An audience may view this many at once."""
@@ -65,17 +66,38 @@ class Archive:
         self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
 
     def path(self, name: str) -> Path:
-        """The folder of a run. Raises Missing for anything but the name of an existing run."""
-        if (
-            not RUN_NAME.fullmatch(name)
-            or ".." in name
-            or not (self.folder / name / "recipe.json").is_file()
-        ):
+        """The folder of a run. Raises Missing for anything but the name of an existing run.
+
+        SWEEP.RUN is a run of a sweep in this folder (`kgen.sweep`).
+        """
+        for path in self._candidates(name):
+            if (path / "recipe.json").is_file():
+                return path
+        raise Missing(
+            "There is no run with that name.",
+            code="unknown-run",
+        )
+
+    def own_path(self, name: str) -> Path:
+        """The folder of a run that may be shown to everyone or changed: not one of a sweep. Raises
+        Missing.
+        """
+        path = self.path(name)
+        if path.parent != self.folder:
             raise Missing(
-                "There is no run with that name.",
-                code="unknown-run",
+                "A run of a sweep can be inspected and compared here, but neither opened in the"
+                " Studio nor changed.",
+                code="part-of-sweep",
             )
-        return self.folder / name
+        return path
+
+    def _candidates(self, name: str) -> Iterator[Path]:
+        if not RUN_NAME.fullmatch(name) or ".." in name:
+            return
+        yield self.folder / name
+        for dot in (i for i, character in enumerate(name) if character == "."):
+            if is_sweep(sweep := self.folder / name[:dot]):
+                yield sweep / name[dot + 1 :]
 
     def prepare(self) -> None:
         """Create the folder and check that it is writable. Raises OSError."""
@@ -141,7 +163,7 @@ class Archive:
             )
         key = (name, attempt, run_id)
         with self._lock:
-            opened = self._open.setdefault(key, OpenRun(run, attempt, run_id))
+            opened = self._open.setdefault(key, OpenRun(run, attempt, run_id, name))
             self._open.move_to_end(key)
             while len(self._open) > MAX_OPEN or (
                 len(self._open) > 1

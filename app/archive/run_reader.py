@@ -61,8 +61,10 @@ class RunSummary:
 class OpenRun:
     """One attempt of a run, which keeps what is read often. Thread-safe."""
 
-    def __init__(self, run: Run, attempt: int, id: str = ""):
+    def __init__(self, run: Run, attempt: int, id: str = "", name: str = ""):
         self.run, self.attempt, self.id = run, attempt, id
+        self.name = name or run.path.name
+        """What the page calls it."""
         self.layout: Layout | None = None
         self.reference: dict[str, np.ndarray] | None = None
         self._lock = threading.Lock()

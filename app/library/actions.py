@@ -98,7 +98,7 @@ class RunActions:
                 length=len(text),
                 limit=MAX_NOTE,
             )
-        file = self.archive.path(name) / NOTE
+        file = self.archive.own_path(name) / NOTE
         try:
             write_durably(file, text.encode()) if text else file.unlink(missing_ok=True)
         except OSError as error:

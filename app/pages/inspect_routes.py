@@ -278,7 +278,7 @@ def overview_json(run: OpenRun) -> dict[str, Any]:
     """
     summary, recipe = run.summary(), run.run.recipe
     data: dict[str, Any] = {
-        "run": run.run.path.name,
+        "run": run.name,
         "id": run.id,
         "attempt": run.attempt,
         "title": f"{recipe.name}, seed {recipe.seed}",

@@ -25,7 +25,14 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from app.archive.archive import bundled_reference, without_folder
 from app.library.actions import RunActions
 from app.live.state import OPINION
-from app.pages import compare_routes, inspect_routes, lesson_routes, library_routes, stage_routes
+from app.pages import (
+    compare_routes,
+    inspect_routes,
+    lesson_routes,
+    library_routes,
+    stage_routes,
+    sweep_routes,
+)
 from app.process.exports import ExportFailed
 from app.process.runs import DEFAULT, Runs
 from app.setup import offers
@@ -87,6 +94,7 @@ def install(app: FastAPI, runs: Runs, access: AccessControl | None = None, **aud
         access or AccessControl(),
     )
     library_routes.install(app, run_actions)
+    sweep_routes.install(app, archive)
     compare_routes.install(app, run_actions)
     inspect_routes.install(app, runs)
     lesson_routes.install(app, runs)

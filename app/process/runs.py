@@ -165,7 +165,7 @@ class Runs:
         Raises RunError, Missing.
         """
         with self._lock:
-            path, is_shown = self.archive.path(name), name == self.name
+            path, is_shown = self.archive.own_path(name), name == self.name
             if is_shown and self.active:
                 raise RunError(
                     f"The run {name} is in progress. Stop it first.",
@@ -329,7 +329,7 @@ class Runs:
 
     def _locate(self, name: str) -> tuple[Path, Recipe]:
         try:
-            path = self.archive.path(name)
+            path = self.archive.own_path(name)
             return path, open_run(path).recipe
         except (Missing, JournalError) as error:
             raise RunError(str(error), code=error.code, **error.fields) from None

@@ -46,6 +46,8 @@ ROUTES = {
     "GET /kg/reference/{run}/{attempt}": VIEWER,
     "GET /kg/teacher/{name}": VIEWER,
     "GET /kg/runs": VIEWER,
+    "GET /kg/sweeps": VIEWER,
+    "GET /kg/sweeps/{name}": VIEWER,
     "GET /kg/picture/{run}/{key}": VIEWER,
     "GET /kg/student/{run}": VIEWER,
     "GET /kg/plotly.min.js": VIEWER,

@@ -89,10 +89,12 @@ class Sweep:
 
     @functools.cached_property
     def labels(self) -> tuple[str, ...]:
-        """A short name per axis: the last part of its field, unless two axes share it."""
-        last = [axis.field.rpartition(".")[2] for axis in self.axes]
+        """A short name per axis: its field without the group ("kr", "student.lr"), unless two axes
+        share it.
+        """
+        short = [axis.field.partition(".")[2] or axis.field for axis in self.axes]
         return tuple(
-            part if last.count(part) == 1 else axis.field for part, axis in zip(last, self.axes)
+            name if short.count(name) == 1 else axis.field for name, axis in zip(short, self.axes)
         )
 
     @functools.cached_property

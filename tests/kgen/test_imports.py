@@ -34,6 +34,7 @@ def test_what_the_app_imports_brings_no_torch():
             "import kgen, kgen.recipe, kgen.recipes, kgen.events, kgen.zoo, kgen.data,"
             " kgen.preflight.request, kgen.engine.controls; from kgen.journal import bundle,"
             " export, journal, unbundle; from kgen.zoo import inventory;"
+            " import kgen.sweep.executor, kgen.sweep.estimate;"
             " kgen.zoo.card('fashion-cnn'); inventory.teachers()"
         )
         == set()

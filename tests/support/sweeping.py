@@ -13,12 +13,15 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kgen import events
 from kgen.journal.journal import Journal
 from kgen.recipe.recipe import Recipe, parse
 from kgen.recipes import recipes
+from kgen.sweep import grid
+from kgen.sweep.grid import Axis, Sweep
 
 COMMAND = (sys.executable, "-m", "tests.support.sweeping")
 TESTS = 4
@@ -60,6 +63,15 @@ def record(path: Path, r: Recipe, tests: int = TESTS, end: events.Event | None =
         journal.write(end)
     journal.close()
     return path
+
+
+def record_sweep(folder: Path, write_run: Callable[[Path, Recipe], object]) -> Sweep:
+    """A sweep of two fields and two seeds: seven runs made by `write_run`, one not started."""
+    axes = (Axis("weights.kr", (0.1, 0.5)), Axis("generator_steps", (2, 3)))
+    sweep = grid.write(folder, Sweep(recipe(), axes, (0, 1)))
+    for trial in sweep.trials[:-1]:
+        write_run(folder / trial.name, trial.recipe)
+    return sweep
 
 
 def tell(kind: str, **more) -> None:

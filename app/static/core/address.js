@@ -129,6 +129,9 @@ export const PARAMETERS = {
   by: { pages: ['compare'], elsewhere: 'unshared', ...oneOf('budget', 'time', 'step') },
   point: { pages: ['compare'], elsewhere: 'unshared', ...axisPosition },
   lesson: { pages: ['lessons'], elsewhere: 'unshared', ...anyText },
+  sweep: { pages: ['runs'], elsewhere: 'unshared', ...anyText },
+  across: { pages: ['runs'], elsewhere: 'unshared', ...anyText },
+  down: { pages: ['runs'], elsewhere: 'unshared', ...anyText },
   term: { pages: ['lessons'], elsewhere: 'unshared', ...anyText },
   __theme: {
     pages: PAGES,

@@ -54,6 +54,9 @@ const DEFAULTS = {
   by: 'budget',
   point: null,
   lesson: null,
+  sweep: null,
+  across: null,
+  down: null,
   term: null,
   __theme: null,
 };
@@ -94,6 +97,9 @@ const WRITTEN = {
   by: { time: 'time', step: 'step' },
   point: { 0: 0, 12345: 12345 },
   lesson: { glossary: 'glossary', '01-start': '01-start' },
+  sweep: { 'kr-and-steps': 'kr-and-steps' },
+  across: { 'weights.kr': 'weights.kr' },
+  down: { seed: 'seed' },
   term: { kr: 'kr' },
   __theme: { dark: 'dark', light: 'light' },
 };
@@ -146,6 +152,9 @@ const HOSTILE = {
   by: ['', 'toString', 'pixels'],
   point: ['', ' ', '-1', 'NaN', 'Infinity', '1e999', 'x', '1,5'], // an empty one is not moment 0
   lesson: [''],
+  sweep: [''],
+  across: [''],
+  down: [''],
   term: [''],
   __theme: ['', 'Dark', 'system'],
 };
@@ -221,7 +230,7 @@ test('which page has which parameters', () => {
   assert.deepEqual(of('inspect'), ['run', 'sel', 'class', 'sort', 'where', 'step', 'maps']);
   assert.deepEqual(of('compare'), ['runs', 'by', 'point']);
   assert.deepEqual(of('lessons'), ['lesson', 'term']);
-  assert.deepEqual(of('runs'), []);
+  assert.deepEqual(of('runs'), ['sweep', 'across', 'down']);
 });
 
 test('on another page, run, image and moment belong to that page; preferences stay', () => {

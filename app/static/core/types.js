@@ -64,6 +64,9 @@
  * @property {Axis} by
  * @property {number | null} point A position on that axis; null is its end.
  * @property {string | null} lesson
+ * @property {string | null} sweep
+ * @property {string | null} across A field of the sweep.
+ * @property {string | null} down Likewise.
  * @property {string | null} term
  * @property {'light' | 'dark' | null} __theme
  */
@@ -501,6 +504,43 @@
  * @property {string | null} sort
  * @property {string | null} where
  * @property {ClassTests | null} tests
+ */
+
+/**
+ * A sweep in the list of sweeps.
+ * @typedef {object} SweepRow
+ * @property {string} name
+ * @property {string} recipe
+ * @property {string[]} fields What is varied.
+ * @property {number} runs
+ * @property {Record<string, number>} states How many runs are in which state.
+ * @property {number} began Seconds since 1970.
+ */
+
+/**
+ * A sweep with all its runs, /kg/sweeps/NAME.
+ * @typedef {object} Sweep
+ * @property {string} name
+ * @property {string} recipe
+ * @property {SweepDimension[]} axes
+ * @property {number[]} seeds
+ * @property {SweepRun[]} runs
+ */
+
+/** @typedef {{ field: string, label: string, values: string[] }} SweepDimension */
+/** @typedef {{ mean: number | null, deviation: number | null, n: number }} SweepCell */
+
+/**
+ * A run of a sweep.
+ * @typedef {object} SweepRun
+ * @property {string | null} run Its name on the other pages; null if there is nothing to show.
+ * @property {number[]} at An index of each axis's values.
+ * @property {number} seed
+ * @property {string} state
+ * @property {number | null} share Accuracy, or agreement if it is not `real`.
+ * @property {boolean} real
+ * @property {number} n Images behind the share.
+ * @property {number} seconds
  */
 
 /** @typedef {{ name: string, low: number, high: number }} Condition */

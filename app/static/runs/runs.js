@@ -1,11 +1,14 @@
 // The Runs page: a searchable list of every run in the folder, with actions. It is only refreshed
 // while it is shown.
 
+import * as address from '../core/address.js';
 import { h, num, setAttr, setText } from '../core/dom.js';
 import { requestJson } from '../core/server.js';
 import { RunRow, stateName } from './run_row.js';
+import { SweepView } from './sweep.js';
+import { SweepList } from './sweep_list.js';
 
-/** @import { PanelState } from '../core/types.js' */
+/** @import { Changes, PanelState } from '../core/types.js' */
 
 const PERIOD_MS = 2000;
 
@@ -15,10 +18,13 @@ export class Runs {
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {string} hooks.base
+   * @param {string} hooks.plotly Address of Plotly.
    * @param {() => void} hooks.openStudio Goes to the Studio.
    * @param {(names: string[]) => void} hooks.openComparison Goes to the comparison of those runs.
+   * @param {(changes: Changes) => void} hooks.inspect Goes to a run on the Inspect page.
+   * @param {(changes: Changes) => void} hooks.go Changes what this page shows.
    */
-  constructor(view, { base, openStudio, openComparison }) {
+  constructor(view, { base, plotly, openStudio, openComparison, inspect, go }) {
     this.base = base;
     this.openStudio = openStudio;
     this.openComparison = openComparison;
@@ -27,6 +33,7 @@ export class Runs {
     this.etag = '';
     this.rows = new Map();
     this.runs = [];
+    /** @type {HTMLElement} */
     this.root = view.querySelector('main.runs');
     /** @type {HTMLInputElement} */
     this.search = this.root.querySelector('[type=search]');
@@ -44,6 +51,8 @@ export class Runs {
     this.emptyState = this.root.querySelector('.none');
     /** @type {HTMLElement} */
     this.list = this.root.querySelector('.run-list');
+    this.sweepList = new SweepList(this.root, { base, go });
+    this.sweep = new SweepView(this.root, { base, plotly, inspect, go });
     this.search.addEventListener('input', () => this.#filter());
     this.compareButton.addEventListener('click', () => this.openComparison(this.markedRuns));
     this.openFileButton.addEventListener('click', () => this.fileInput.click());
@@ -57,6 +66,10 @@ export class Runs {
    */
   setVisible(visible) {
     this.visible = visible;
+    const sweep = visible ? address.read('runs').sweep : null;
+    this.root.classList.toggle('with-sweep', !!sweep);
+    this.sweep.show(sweep);
+    this.sweepList.setVisible(visible && !sweep);
     if (visible) this.#refreshSoon(0);
   }
 
@@ -74,7 +87,7 @@ export class Runs {
 
   #refreshSoon(wait) {
     clearTimeout(this.timer);
-    if (this.visible && document.visibilityState === 'visible')
+    if (this.visible && !this.sweep.name && document.visibilityState === 'visible')
       this.timer = setTimeout(() => this.refresh(), wait);
   }
 

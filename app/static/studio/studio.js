@@ -125,7 +125,14 @@ class Studio {
         go: (changes) => this.pages.go('lessons', changes),
         pollSoon: () => this.live.pollSoon(),
       }),
-      runs: new Runs(view, { base: gradio.base, openStudio, openComparison }),
+      runs: new Runs(view, {
+        base: gradio.base,
+        plotly: gradio.plotly,
+        openStudio,
+        openComparison,
+        inspect: hooks.inspect,
+        go: (changes) => this.pages.go('runs', changes),
+      }),
     };
     this.pages = new Pages(view, (page, popped) => {
       this.tips.hide();

@@ -110,9 +110,11 @@ def test_names_are_valid_and_different_everywhere():
         assert not WINDOWS_DEVICES.fullmatch(name)
 
 
-def test_axes_with_the_same_last_part_have_their_whole_name():
-    found = sweep("optimizers.student.lr=0.1", "optimizers.generator.lr=0.2", "weights.kr=0")
-    assert found.labels == ("optimizers.student.lr", "optimizers.generator.lr", "kr")
+def test_axes_with_the_same_short_name_have_their_whole_one():
+    found = sweep("optimizers.student.lr=0.1", "weights.kr=0", "epochs=3")
+    assert found.labels == ("student.lr", "kr", "epochs")
+    two = (Axis("target.peak", (1.0,)), Axis("other.peak", (1.0,)))
+    assert Sweep(recipe(), two, (0,)).labels == ("target.peak", "other.peak")
 
 
 # --- in a folder ----------------------------------------------------------------------------------
