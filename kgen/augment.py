@@ -38,12 +38,15 @@ def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "ze
     """
     n, c, h, w = x.shape
     padded_width = w + 2 * shift
-    dy, dx, mirrored = views.long().unsqueeze(2).unbind(1)  # [n,1] each
-    columns = torch.where(mirrored == 1, w - 1 - torch.arange(w), torch.arange(w))
-    rows = dy + torch.arange(h)
+    # indices are computed on the images' device: only the few numbers of `views` travel
+    views = views.to(x.device, non_blocking=True).long()
+    dy, dx, mirrored = views.unsqueeze(2).unbind(1)  # [n,1] each
+    right = torch.arange(w, device=x.device)
+    columns = torch.where(mirrored == 1, w - 1 - right, right)
+    rows = dy + torch.arange(h, device=x.device)
     index = (rows[:, :, None] * padded_width + (dx + columns)[:, None, :]).reshape(n, 1, -1)
     padded = F.pad(x, (shift,) * 4, "constant" if edges == "zeros" else "reflect").reshape(n, c, -1)
-    return padded.gather(2, index.to(x.device).expand(n, c, -1)).reshape(n, c, h, w)
+    return padded.gather(2, index.expand(n, c, -1)).reshape(n, c, h, w)
 
 
 def erase(x: Tensor, rng: torch.Generator, side: int = 8) -> Tensor:
@@ -87,7 +90,7 @@ def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
     """
     n, c, h, w = x.shape
     side_h, side_w = (side, side) if side else (h, w)
-    height, width, top, left, mirrored = crops.to(x.device).unbind(1)
+    height, width, top, left, mirrored = crops.to(x.device, non_blocking=True).unbind(1)
     theta = torch.zeros(n, 2, 3, device=x.device)
     theta[:, 0, 0] = width * (1 - 2 * mirrored)
     theta[:, 1, 1] = height
@@ -141,10 +144,10 @@ def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Te
     not mixed: the teacher classifies the result.
     """
     n, _, h, w = x.shape
-    others = x[torch.randperm(n, generator=rng).to(x.device)]
+    others = x[torch.randperm(n, generator=rng).to(x.device, non_blocking=True)]
     share = 0.5 * torch.rand(n, 1, 1, 1, generator=rng)
     if kind == "mixup":
-        return x + share.to(x.device) * (others - x)
+        return x + share.to(x.device, non_blocking=True) * (others - x)
     height, width = (share.sqrt() * h).long(), (share.sqrt() * w).long()
     top, left = (
         (torch.rand(n, 1, 1, 1, generator=rng) * (full - part + 1)).long()
@@ -152,4 +155,4 @@ def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Te
     )
     rows, columns = torch.arange(h).view(1, 1, h, 1), torch.arange(w).view(1, 1, 1, w)
     inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
-    return torch.where(inside.to(x.device), others, x)
+    return torch.where(inside.to(x.device, non_blocking=True), others, x)

@@ -113,13 +113,19 @@ def fastest(
         set_format(clone, format)
         times = []
         for _ in range(3):
+            _finish_work()
             start = time.perf_counter()
             step(clone).sum().backward()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            _finish_work()
             times.append(time.perf_counter() - start)
         seconds[format] = min(times[1:])
     return choose(seconds)
+
+
+def _finish_work() -> None:
+    """Wait until a GPU has done what it was asked to do, so that it is timed, and only that."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def choose(seconds: dict[Format, float]) -> Format:

@@ -101,7 +101,7 @@ def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     convolution has four times the channels on a quarter of the map, because convolutions to one or
     three channels at full resolution are slow on a CPU (a tenth of a generator step).
     """
-    phases = _PHASE_ROWS.to(weight)
+    phases = _PHASE_ROWS.to(weight, non_blocking=True)
     kernels = torch.einsum("pih,qjw,ckhw->cpqkij", phases, phases, weight).flatten(0, 2)
     biases = None if bias is None else bias.repeat_interleave(4)
     return F.pixel_shuffle(F.conv2d(x, kernels, biases, padding=1), 2)

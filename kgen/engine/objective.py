@@ -76,7 +76,9 @@ FUNCTIONS: dict[str, Callable[[Evidence], Tensor]] = {
     "adv": lambda e: losses.adversarial(
         e.logits, _required(e.student_logits), e.recipe.adv_mask, e.recipe.adv_divergence
     ),
-    "bn": lambda e: losses.batch_norm(e.batch_norm, e.recipe.bn_scale).to(e.images.device),
+    "bn": lambda e: losses.batch_norm(e.batch_norm, e.recipe.bn_scale).to(
+        e.images.device, non_blocking=True
+    ),
     "kr": lambda e: losses.key_region(e.cam, _required(e.target)),
     "aed": lambda e: losses.embedding_push(
         _required(e.push_embedding), _required(e.class_vectors), _required(e.radii)[1]

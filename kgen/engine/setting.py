@@ -420,7 +420,10 @@ class Setting:
     def device_title(self) -> str:
         """The selected device, for display."""
         if self.device.type == "cuda":
-            return f"cuda ({torch.cuda.get_device_name(self.device)})"
+            tf32 = "TF32 convolutions" if torch.backends.cudnn.allow_tf32 else "no TF32"
+            if torch.get_float32_matmul_precision() != "highest":
+                tf32 = tf32.replace("convolutions", "convolutions and matrices")
+            return f"cuda ({torch.cuda.get_device_name(self.device)}, {tf32})"
         return (
             f"cpu ({torch.get_num_threads()} of {os.cpu_count()} threads)"
             if self.device.type == "cpu"

@@ -80,12 +80,13 @@ class StudentTrainer:
         r, s, device = self.setting.recipe, self.state, self.setting.device
         scale = self.setting.scale_of(buffer.side)
         index = buffer.draw(scale.student_batch, s.rng["student_batch"])
-        images, positions = buffer.images[index.to(device)].float() / 255, buffer.labels[index]
+        rows = index.to(device, non_blocking=True)
+        images, positions = buffer.images[rows].float() / 255, buffer.labels[index]
         if r.views:
             view = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
             views, answers = (buffer.extras[name] for name in VIEW_COLUMNS)
-            key = (index.to(device), view.to(device))
-            return scale.student_views.apply(images, views[key].cpu()), answers[key], positions
+            key = (rows, view.to(device, non_blocking=True))
+            return scale.student_views.apply(images, views[key]), answers[key], positions
         if r.augment != "none":
             images = scale.student_views(images, s.rng["augment_student"])
         if r.mix != "none":

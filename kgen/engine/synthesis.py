@@ -99,7 +99,7 @@ class Synthesis:
             torch.zeros(len(self.weights) + 1, device=setting.device),
             0,
         )
-        self._history = History(self.positions, r.generator_steps)
+        self._history = History(self.positions, r.generator_steps, setting.device)
 
     def _latest_step(self) -> tuple[Tensor, Probe | None]:
         """The latest step's batch, and the teacher's answers unless it saw augmented views."""
@@ -309,21 +309,19 @@ class History:
     MAX_HISTORY_BYTES. A journal with less room keeps the first of them.
     """
 
-    def __init__(self, positions: Tensor, steps: int):
+    def __init__(self, positions: Tensor, steps: int, device: torch.device | str = "cpu"):
         self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
         counts: Counter[int] = Counter()
         occurrence = []
         for c in positions.tolist():
             occurrence.append(counts[c])
             counts[c] += 1
-        self.order = torch.tensor(occurrence).argsort(stable=True)
+        self.order = torch.tensor(occurrence).argsort(stable=True).to(device)
         self._frames: list[tuple[Tensor, Tensor]] = []
 
     def record(self, images: Tensor, confidence: Tensor) -> None:
         """images [B,c,e,e] in [0,1], confidence f16 [B]; at each of `steps`."""
-        order = self.order[: max(1, MAX_HISTORY_BYTES // (len(self.steps) * images[0].numel()))].to(
-            images.device
-        )
+        order = self.order[: max(1, MAX_HISTORY_BYTES // (len(self.steps) * images[0].numel()))]
         self._frames.append((to_bytes(images[order]), confidence[order]))
 
     def arrays(self) -> Arrays:
@@ -332,7 +330,7 @@ class History:
             "previews": images,
             "preview_confidence": confidence,
             "preview_steps": np.array(self.steps, np.int32),
-            "preview_positions": self.order[: images.shape[1]].int().numpy(),
+            "preview_positions": self.order[: images.shape[1]].int().cpu().numpy(),
         }
 
 
