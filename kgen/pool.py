@@ -111,7 +111,7 @@ class MemoryPool:
         """
         buffer = self.sample_buffer(rng)
         index = buffer.draw(n, rng or self.rng)
-        return buffer.images[index.to(buffer.images.device)], buffer.labels[index]
+        return buffer.images[index.to(buffer.images.device)], buffer.labels[index].long()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything but the pixels, which are in the run folder's batches."""
@@ -170,8 +170,9 @@ class Buffer:
         self._images: Tensor | None = None
         self.extras: dict[str, Tensor] = {}
         """Further columns by name, [N,…] each, aligned with the images."""
-        self.labels = torch.zeros(0, dtype=torch.int64)
-        self.origin = torch.zeros(0, 2, dtype=torch.int64)
+        self.labels = torch.zeros(0, dtype=torch.int32)
+        """[N]; 32 bits, because small images take up only a few hundred bytes themselves."""
+        self.origin = torch.zeros(0, 2, dtype=torch.int32)
         """[N,2]: iteration and position in its batch, for every image."""
 
     def __len__(self) -> int:
@@ -214,18 +215,19 @@ class Buffer:
             torch.tensor(list(winners.values()), dtype=torch.int64),
         )
         storage[destinations.to(images.device)] = images[sources.to(images.device)]
-        self.labels[destinations] = labels[sources]
+        self.labels[destinations] = labels[sources].int()
         for name, column in (extras or {}).items():
             self._column(name, column)[destinations.to(images.device)] = column[
                 sources.to(column.device)
             ].to(images.device)
-        self.origin[destinations] = torch.stack([torch.full_like(sources, iteration), sources], 1)
+        origin = torch.stack([torch.full_like(sources, iteration), sources], 1)
+        self.origin[destinations] = origin.int()
         self._size = min(
             n, max(self._size, int(destinations.max()) + 1 if len(destinations) else 0)
         )
         entered = torch.zeros(len(labels), dtype=torch.bool)
         added = (self.origin[: self._size, 0] == iteration).nonzero().flatten()
-        entered[self.origin[added, 1]] = True
+        entered[self.origin[added, 1].long()] = True
         return entered
 
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
@@ -267,8 +269,8 @@ class Buffer:
             if n < 1:
                 raise ValueError(f"the budget holds no image of side {self.side}")
             self._images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8, device=self.device)
-            self.labels = torch.zeros(n, dtype=torch.int64)
-            self.origin = torch.full((n, 2), -1, dtype=torch.int64)
+            self.labels = torch.zeros(n, dtype=torch.int32)
+            self.origin = torch.full((n, 2), -1, dtype=torch.int32)
         if images.shape[1:] != self._images.shape[1:]:
             raise ValueError(
                 f"the pool holds images {tuple(self._images.shape[1:])}, not"
@@ -313,7 +315,7 @@ class Buffer:
             rows = (origin[:size, 0] == iteration).nonzero().flatten()
             for name, column in batch.items():
                 destination = storage if name == "images" else self._column(name, column)
-                destination[rows.to(destination.device)] = column[origin[rows, 1]].to(
+                destination[rows.to(destination.device)] = column[origin[rows, 1].long()].to(
                     destination.device
                 )
         self.labels.copy_(state["labels"])

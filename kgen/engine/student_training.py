@@ -51,8 +51,9 @@ class StudentTrainer:
         buffer = s.pool.sample_buffer(s.rng["shelf"])
         corner = draw_corner(t.network, buffer.side, r.position_decay, s.rng["corner_student"])
         views, teacher_logits, positions = self._batch(buffer, corner)
+        normalized = (views - t.mean).div_(t.std)
         s.student.train()
-        logits, embedding = forward_with_embedding(s.student, (views - t.mean) / t.std, corner)
+        logits, embedding = forward_with_embedding(s.student, normalized, corner)
         loss = kl = losses.distillation(teacher_logits, logits, r.temperature)
         pull = torch.zeros_like(kl)
         radii = self.setting.radii
@@ -81,7 +82,7 @@ class StudentTrainer:
         scale = self.setting.scale_of(buffer.side)
         index = buffer.draw(scale.student_batch, s.rng["student_batch"])
         rows = index.to(device, non_blocking=True)
-        images, positions = buffer.images[rows].float() / 255, buffer.labels[index]
+        images, positions = buffer.images[rows].float().div_(255), buffer.labels[index].long()
         if r.views:
             view = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
             views, answers = (buffer.extras[name] for name in VIEW_COLUMNS)

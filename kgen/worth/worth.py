@@ -244,7 +244,7 @@ def rebuild_pool(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]
             code="no-images",
         )
     return {
-        side: (buffer.images.cpu(), buffer.labels[: len(buffer)])
+        side: (buffer.images.cpu(), buffer.labels[: len(buffer)].long())
         for side, buffer in pool.buffers.items()
         if len(buffer)
     }

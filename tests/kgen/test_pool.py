@@ -244,3 +244,20 @@ def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
         whole.buffers[SIDE].additions,
         whole.buffers[SIDE].offered,
     ) == (second.buffers[SIDE].additions, second.buffers[SIDE].offered)
+
+
+@pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
+def test_the_pool_takes_up_hardly_more_memory_than_its_pixels(policy):
+    """By adding up the storages of all its tensors, full, at the size of Fashion-MNIST."""
+    side, n = 28, 300
+    pool = MemoryPool(n * side**2, policy, planned=6, classes=10, rng=gen())
+    for k in range(6):
+        images = torch.randint(0, 256, (50, 1, side, side), dtype=torch.uint8)
+        pool.add(images, torch.arange(50) % 10, k)
+    assert len(pool) == n
+    storages = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for t in vars(pool.buffers[side]).values()
+        if isinstance(t, torch.Tensor)
+    }
+    assert n * side**2 < sum(storages.values()) <= 1.02 * n * side**2
