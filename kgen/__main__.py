@@ -42,6 +42,7 @@ from kgen.cli.console import console
 from kgen.cli.progress import Json, watch
 from kgen.cli.recipe_argument import read_recipe as read_recipe
 from kgen.data import classes
+from kgen.distributed.launch import TIMEOUT_SECONDS, ProcessError, ProcessLost, launched
 from kgen.errors import DiskError, KGenError
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, parse
@@ -83,6 +84,15 @@ OutOption = Annotated[
 CheckpointOption = Annotated[
     float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")
 ]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        min=1,
+        metavar="SECONDS",
+        help="With several processes: how long one that does not answer is waited for.",
+    ),
+]
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -113,12 +123,18 @@ def run(
         bool,
         typer.Option("--control", help="With -: keep reading control lines from standard input."),
     ] = False,
+    timeout: TimeoutOption = TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
     """Generate images and train a student; everything is saved in a run folder."""
     from kgen.journal.runner import Runner
 
     if recipe == "-":
+        if launched().size > 1:
+            raise ProcessError(
+                "Several processes cannot read one recipe from standard input; save it in a file.",
+                code="unsupported-input",
+            )
         from kgen.cli.worker import run_controlled
 
         raise typer.Exit(
@@ -128,6 +144,12 @@ def run(
         )
     run_recipe = read_recipe(recipe, settings or [], seed, schedule)
     folder = out or default_folder(run_recipe)
+    if launched().size > 1:
+        from kgen.cli import process_commands
+
+        raise typer.Exit(
+            process_commands.run(run_recipe, folder, as_json, checkpoint_every, timeout)
+        )
     raise typer.Exit(
         watch(lambda **o: Runner.new(run_recipe, folder, **o), as_json, checkpoint_every)
     )
@@ -137,6 +159,7 @@ def run(
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     checkpoint_every: CheckpointOption = 5.0,
+    timeout: TimeoutOption = TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
     """Resume a run that was stopped or killed.
@@ -146,6 +169,10 @@ def resume(
     from kgen.journal.runner import Runner
 
     open_run(folder)
+    if launched().size > 1:
+        from kgen.cli import process_commands
+
+        raise typer.Exit(process_commands.resume(folder, as_json, checkpoint_every, timeout))
     raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
 
 
@@ -381,7 +408,7 @@ def main() -> None:
         cli()
     except KGenError as error:
         _print_error(error)
-        sys.exit(1 if isinstance(error, DiskError) else 2)
+        sys.exit(1 if isinstance(error, (DiskError, ProcessLost)) else 2)
     except OSError as error:
         _print_error(
             KGenError(

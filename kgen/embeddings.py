@@ -9,6 +9,7 @@ between two classes is 0.03: Z's normalization cancels it, and it makes the pape
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -91,13 +92,27 @@ class ClassCenters:
         """Scale factor of centers and embeddings; 0 until every class has been seen."""
         self.ready = False
 
-    def add(self, embedding: Tensor, positions: Tensor) -> None:
-        """Add teacher embeddings [B,d_T] of images of these classes [B]; no effect once `ready`."""
+    def add(
+        self,
+        embedding: Tensor,
+        positions: Tensor,
+        sum_over_processes: Callable[[Tensor], None] | None = None,
+    ) -> None:
+        """Add teacher embeddings [B,d_T] of images of these classes [B]; no effect once `ready`.
+
+        `sum_over_processes`: sums what every process of a run adds, in place.
+        """
         if self.ready:
             return
+        before = self.sums.clone(), self.counts.clone()
         positions = positions.to(self.sums.device)
         self.sums.index_add_(0, positions, embedding.float())
         self.counts += torch.bincount(positions, minlength=len(self.counts))
+        if sum_over_processes:
+            for total, previous in zip((self.sums, self.counts), before):
+                total -= previous
+                sum_over_processes(total)
+                total += previous
         self._fix()
 
     def _fix(self) -> None:

@@ -75,7 +75,7 @@ class TeacherCard(BaseModel):
 
 
 class Scale(BaseModel):
-    """One of a run's resolutions; iterations cycle through them."""
+    """One of a run's resolutions; iterations (of several processes: rounds) cycle through them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -165,6 +165,10 @@ class RunStarted(_Event):
     """
     judge: JudgeCard | None = None
     """None without a second opinion, and in runs from earlier versions."""
+    processes: Annotated[int, Field(ge=1)] | None = None
+    """How many processes share the run; None for one. In each round, every process makes one batch,
+    all of the same resolution.
+    """
     own_terms: Annotated[list[CustomTerm], Field(max_length=MAX_CUSTOM)] | None = None
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
     loss_terms: tuple[str, ...] = FIRST_PARTS

@@ -30,6 +30,8 @@ class MemoryPool:
         classes: number of classes (for `spread`'s ledger).
         rng: for these choices; sampling for the student has its own generator (see `sample`).
         sides: the expected resolutions; if empty, the first images determine the only one.
+        share: how many of a resolution's N images this pool holds, if several processes have a pool
+            each; by default all.
     """
 
     def __init__(
@@ -42,11 +44,12 @@ class MemoryPool:
         rng: torch.Generator | None = None,
         device: torch.device | str = "cpu",
         sides: tuple[int, ...] = (),
+        share: Callable[[int], int] = lambda images: images,
     ):
         self.budget_pixels, self.policy = budget_pixels, policy
         self.rng = rng or torch.Generator().manual_seed(0)
         self._new_buffer = lambda pixels, side: Buffer(
-            pixels // side**2,
+            share(pixels // side**2),
             side,
             policy,
             planned=planned,

@@ -26,11 +26,24 @@ the resolution of a student batch.
 """
 
 
-def stream_seed(seed: int, name: str) -> int:
-    """A separate seed for each named stream: the first bytes of SHA-256("seed/name")."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "little")
+SHARED_STREAMS = ("shelf", "corner_student")
+"""The same in all processes of a run: they choose what a whole student batch has in common."""
 
 
-def streams(seed: int) -> dict[str, torch.Generator]:
-    """A generator for each named stream."""
-    return {name: torch.Generator().manual_seed(stream_seed(seed, name)) for name in STREAMS}
+def stream_seed(seed: int, name: str, rank: int = 0) -> int:
+    """A separate seed for each named stream: the first bytes of SHA-256("seed/name").
+
+    Processes of other ranks have their own: "seed/name/rank 1".
+    """
+    text = f"{seed}/{name}" + (f"/rank {rank}" if rank else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+
+
+def streams(seed: int, rank: int = 0) -> dict[str, torch.Generator]:
+    """A generator for each named stream of one process."""
+    return {
+        name: torch.Generator().manual_seed(
+            stream_seed(seed, name, 0 if name in SHARED_STREAMS else rank)
+        )
+        for name in STREAMS
+    }

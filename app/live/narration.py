@@ -144,7 +144,7 @@ def _current_activity(state: State) -> Segments:
     waiting = warmup and started.student_steps
     prefix = "Warm-up: the student is not training yet. " if waiting else ""
     scales = state.scales
-    size = f"{scales[state.iteration % len(scales)].side}-pixel " if len(scales) > 1 else ""
+    size = f"{scales[state.resolution(state.iteration)].side}-pixel " if len(scales) > 1 else ""
     step = (
         f"{prefix}Generator step {number(max(1, state.step + 1))} of {number(steps)}: shaping"
         f" {size}images of "

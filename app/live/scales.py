@@ -1,7 +1,7 @@
 """The resolutions of a run: side, batch, map and target of each, as reported by the engine or as
 planned by a recipe. No torch.
 
-Iteration i uses resolution i modulo their count, so everything that depends on image size comes
+Iterations cycle through them (`State.resolution`), so everything that depends on image size comes
 from here.
 """
 
@@ -97,11 +97,14 @@ def target(spec: Target, h: int, w: int) -> list[list[float]]:
     ]
 
 
-def to_json(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The snapshot's entries: `scales`, and `map` with the kind of all maps and their target's
-    name.
+def to_json(
+    scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str, processes: int = 1
+) -> dict[str, Any]:
+    """The snapshot's entries: `scales`, how many `processes` share each turn, and `map` with the
+    kind of all maps and their target's name.
     """
     return {
         "scales": [s.to_json() for s in scales],
+        "processes": processes,
         "map": {"kind": kind, "label": format.target_label(recipe["target"])},
     }

@@ -119,8 +119,16 @@ class State:
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """The resolutions; iteration i uses number i modulo their count."""
+        """The resolutions; see `resolution`."""
         return scales.of_run(self.started) if self.started else ()
+
+    @property
+    def processes(self) -> int:
+        return (self.started and self.started.processes) or 1
+
+    def resolution(self, iteration: int) -> int:
+        """Index of an iteration's resolution: each process in turn makes a batch of the same."""
+        return iteration // self.processes % len(self.scales)
 
     @property
     def epoch_iterations(self) -> int:
@@ -372,13 +380,17 @@ def pool_after(state: State, iteration: int) -> int:
     """
     if state.started is None:
         return state.pool_images
-    scales, index = state.scales, iteration % len(state.scales)
+    scales, index = state.scales, state.resolution(iteration)
     batch = scales[index].batch
     new_images = batch - (held_out_count(batch) if state.tested_on == "synthetic" else 0)
     after = min(state.started.budget_images, state.pool_images + new_images)
     if state.recipe["pool_policy"] == "spread":
-        rounds = state.iterations // len(scales)
-        done = [iteration // len(scales) + (k <= index) for k in range(len(scales))]
+        rounds, turn = state.iterations // len(scales), state.processes * len(scales)
+        done = [
+            iteration // turn * state.processes
+            + min(state.processes, max(0, iteration % turn + 1 - k * state.processes))
+            for k in range(len(scales))
+        ]
         after = min(
             after, sum(scale.budget * n // max(1, rounds) for scale, n in zip(scales, done))
         )

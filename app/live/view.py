@@ -227,7 +227,7 @@ def _run_facts(started: events.RunStarted) -> dict[str, Any]:
         "class_indices": started.class_indices,
         "recipe": recipe,
         "budget": started.budget_images,
-        **scales.to_json(resolutions, recipe, started.map_kind),
+        **scales.to_json(resolutions, recipe, started.map_kind, started.processes or 1),
         "judge": (
             started.judge
             and {

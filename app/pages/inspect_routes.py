@@ -305,7 +305,9 @@ def overview_json(run: OpenRun) -> dict[str, Any]:
         "judge": started.judge and started.judge.model_dump(),
         "own_terms": [term.model_dump() for term in started.own_terms or ()],
         "most": {"grid": downloads.MAX_GRID, "zip": downloads.MAX_ZIP},
-        **scales.to_json(sizes, recipe.model_dump(mode="json"), started.map_kind),
+        **scales.to_json(
+            sizes, recipe.model_dump(mode="json"), started.map_kind, started.processes or 1
+        ),
     }
 
 

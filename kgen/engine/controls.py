@@ -9,6 +9,8 @@ import collections
 import threading
 from typing import Any, Literal
 
+from kgen.distributed.world import World
+
 Unit = Literal["generator", "iteration", "student"]
 ACTIONS = ("pause", "resume", "step", "stop")
 UNITS = ("generator", "iteration", "student")
@@ -180,3 +182,20 @@ class Gate:
     def wait(self, seconds: float = 0.05) -> None:
         with self.lock:
             self.lock.wait(seconds)
+
+
+class LedGate(Gate):
+    """The gate of one of several processes, each with one thread. All do as rank 0's does."""
+
+    def __init__(self, controls: Controls, world: World):
+        super().__init__(controls, single_thread=True)
+        self.world = world
+
+    def process_commands(self) -> list[dict[str, Any]]:
+        """Rank 0's answers; the other ranks follow and answer nothing. Collective."""
+        answers = super().process_commands() if self.world.leads else []
+        own = (self.state, self.step_unit, self.pending_command is not None)
+        self.state, self.step_unit, pending = self.world.lead(own)
+        if not self.world.leads:
+            self.pending_command = {"id": 0, "do": "step"} if pending else None
+        return answers

@@ -20,11 +20,13 @@ from torch import Tensor
 from kgen import events
 from kgen.data.data import DataError
 from kgen.data.folders import ActivityProgress, Progress, ignore_activity
-from kgen.engine.controls import Controls, Gate
+from kgen.distributed.world import ALONE, Part, World
+from kgen.engine.controls import Controls, Gate, LedGate
 from kgen.engine.evaluator import Evaluator
 from kgen.engine.setting import Setting
-from kgen.engine.state import LoopState
+from kgen.engine.state import LoopState, pool_sizes
 from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
+from kgen.engine.student_view import PoolSample, sample_pool
 from kgen.engine.synthesis import Diverged, Synthesis
 from kgen.engine.warnings import warnings_of
 from kgen.nets.cost import cost
@@ -63,6 +65,7 @@ class Distillation:
         read_batch: iteration → that batch's journaled arrays, to refill the pool.
         elapsed: seconds that the run had already taken.
         formats: the precision and memory format of each network (`kgen.precision`).
+        world: the processes of the run; the others have a `kgen.engine.follower.Follower` each.
         on_progress: receives (activity, images done, images in total) while real images are read
             or classified; activity is "checking", "reading", "student" or "teacher". Called from
             any thread; it may raise.
@@ -78,26 +81,37 @@ class Distillation:
         read_batch: Callable[[int], events.Arrays] | None = None,
         elapsed: float = 0.0,
         formats: dict[str, Format] | None = None,
+        world: World = ALONE,
         on_progress: ActivityProgress = ignore_activity,
     ):
-        self.on_progress = on_progress
+        self.world = world
+        self.on_progress = on_progress = world.reporting(on_progress)
         self.on_trained: Callable[[], None] = lambda: None
         """Called once the student is fully trained, before its final test."""
         self.resumed, self._elapsed_before = resume is not None, elapsed
         self._started_at = time.monotonic()
-        self.setting = Setting(recipe, terms, on_progress)
+        self.setting = Setting(recipe, terms, on_progress, world)
         self.recipe = self.setting.recipe
         self.state = LoopState(self.setting, formats)
         if resume is not None:
             if read_batch is None:
                 raise ValueError("to resume a run, its batches are needed: read_batch")
             self.state.load(resume, read_batch)
+        self._pools_elsewhere = pool_sizes(resume or {}, world.size)
+        """(images, pixels) in the pool of each other process, by rank."""
+        world.contribute(self.state.own_tensors)
         self.concurrent = (
             recipe.schedule == "concurrent"
             and self.setting.student_total > 0
             and self.setting.device.type != "mps"
+            and world.size == 1
         )
-        self.gate = Gate(controls or Controls(), single_thread=not self.concurrent)
+        controls = controls or Controls()
+        self.gate = (
+            Gate(controls, single_thread=not self.concurrent)
+            if world.size == 1
+            else LedGate(controls, world)
+        )
         self.resumable = False
         self._student_events: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._student_lock = threading.RLock()
@@ -120,7 +134,9 @@ class Distillation:
         self._started_at, self._main_thread = time.monotonic(), threading.get_ident()
         try:
             if not self.resumed:
-                yield self._run_started()
+                with self.world.while_others_wait():
+                    started = self._run_started()
+                yield started
                 for text, remedy in warnings_of(self.setting):
                     yield self._event(events.Warned, text=text, remedy=remedy)
                 self._evaluator.skip_warnings_so_far()
@@ -166,7 +182,7 @@ class Distillation:
                 "the run is inside an iteration; take a checkpoint only while `resumable` is True"
             )
         with self._student_lock:
-            return self.state.tensors()
+            return self.state.tensors() | self.world.collect()
 
     def _sequentially(self) -> Iterator[events.Event]:
         """Algorithm 1 as written: I iterations, then S student steps, E times."""
@@ -301,24 +317,16 @@ class Distillation:
     # --- one iteration, some student steps ---------------------------------------------------
 
     def synthesize(self) -> Iterator[events.Event]:
-        """Make one iteration (Alg. 1, l. 5–9).
+        """Make one iteration (Alg. 1, l. 5–9), or one in every process.
 
         Draws new pseudo-labels and a new noisy layer, takes g generator steps, and stores the
         images.
         """
-        r, s = self.recipe, self.state
+        r = self.recipe
         yield from self._wait_for_turn("generator")
         self.resumable = False
         try:
-            warm_up = s.iterations < r.warmup_iterations
-            with self._student_lock:
-                if (
-                    not s.student_is_finite()
-                ):  # on its own thread, the student may be past its last report
-                    raise Diverged("kl", s.student_steps - 1, math.nan)
-                needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
-                needs_snapshot = needs_student and self.setting.student_total > 0 and not warm_up
-                synthesis = Synthesis(self.setting, s, s.snapshot() if needs_snapshot else None)
+            synthesis = self._new_synthesis()
         finally:
             self.gate.leave("generator")
         yield self._event(
@@ -330,17 +338,7 @@ class Distillation:
             try:
                 report = synthesis.step()
                 if last:
-                    with self._student_lock:
-                        student = s.snapshot()
-                    batch = synthesis.measure(student)
-                    judged, opinions = (
-                        self.setting.judge(batch["images"], synthesis.positions)
-                        if self.setting.judge
-                        else (None, {})
-                    )
-                    with self._student_lock:
-                        entered, arrays = synthesis.store(batch)
-                        s.iterations += 1
+                    batches = self.world.gather(*self._store(synthesis))
             finally:
                 self.gate.leave("generator", "generator", *(["iteration"] if last else []))
             if report:
@@ -351,18 +349,76 @@ class Distillation:
                     **report,
                     preview=synthesis.make_preview(),
                 )
-        self.resumable = True
-        yield self._event(
-            events.BatchSynthesized,
-            **synthesis.coordinates,
-            step=step,
-            file=f"batches/{synthesis.iteration:06d}.safetensors",
-            entered=int(entered.sum()),
-            arrays=arrays | opinions,
-            judged=judged,
-            **self._pool_size(),
-            pool_pixels=s.pool.pixels,
+        yield from self._batch_events(batches)
+
+    def _new_synthesis(self) -> Synthesis:
+        r, s = self.recipe, self.state
+        warm_up = s.iterations < r.warmup_iterations
+        with self._student_lock:
+            if (
+                not s.student_is_finite()
+            ):  # on its own thread, the student may be past its last report
+                raise Diverged("kl", s.student_steps - 1, math.nan)
+            needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
+            needs_snapshot = needs_student and self.setting.student_total > 0 and not warm_up
+            return Synthesis(self.setting, s, s.snapshot() if needs_snapshot else None)
+
+    def _store(self, synthesis: Synthesis) -> tuple[dict[str, Any], events.Arrays]:
+        """Store a finished batch in the pool; returns what its events say, and its arrays."""
+        s = self.state
+        with self._student_lock:
+            student = s.snapshot()
+        batch = synthesis.measure(student)
+        judged, opinions = (
+            self.setting.judge(batch["images"], synthesis.positions)
+            if self.setting.judge
+            else (None, {})
         )
+        with self._student_lock:
+            entered, arrays = synthesis.store(batch)
+            s.iterations += self.setting.rounds.width(s.iterations)
+        facts = {
+            "at": synthesis.coordinates,
+            "labels": synthesis.positions.tolist(),
+            "report": synthesis.last_report,
+            "entered": int(entered.sum()),
+            "judged": judged and judged.model_dump(),
+            "pool": (len(s.pool), s.pool.pixels),
+        }
+        return facts, arrays | opinions
+
+    def _batch_events(self, batches: list[Part]) -> Iterator[events.Event]:
+        """The end of a round: this process's batch, then those of the others, in one piece each.
+
+        Raises Diverged if another process had to give up its batch.
+        """
+        step = self.recipe.generator_steps - 1
+        for rank, (facts, arrays) in enumerate(batches):
+            if facts is None:  # it had none to make
+                continue
+            if "diverged" in facts:
+                raise Diverged(*facts["diverged"])
+            at = facts["at"]
+            if rank:
+                self._pools_elsewhere[rank] = facts["pool"]
+                if held_out := self.setting.held_out(len(facts["labels"])):
+                    images = torch.from_numpy(arrays["images"][-held_out:])
+                    self.state.held_out.add(images.to(self.setting.device))
+                yield self._event(events.IterationStarted, **at, labels=facts["labels"])
+                yield self._event(events.GeneratorStep, **at, step=step, **facts["report"])
+            # every process has stored its batch, so only the last event completes the round
+            self.resumable = at["iteration"] == self.state.iterations - 1
+            yield self._event(
+                events.BatchSynthesized,
+                **at,
+                step=step,
+                file=f"batches/{at['iteration']:06d}.safetensors",
+                entered=facts["entered"],
+                arrays=arrays,
+                judged=facts["judged"],
+                **self._pool_size(),
+                pool_pixels=self._pool_pixels(),
+            )
 
     def train_student(self, trainer: StudentTrainer, target_steps: int) -> Iterator[events.Event]:
         """Take student steps (Alg. 1, l. 10–11) until the run has taken `target_steps` in total."""
@@ -391,6 +447,8 @@ class Distillation:
                 s.student_steps % evaluate_every == 0
                 and s.student_steps < self.setting.student_total
             )
+            if evaluate or s.student_steps == target_steps:
+                s.average_statistics()
             if report:
                 if (
                     not separate_thread and not evaluate
@@ -403,14 +461,39 @@ class Distillation:
                     self.resumable = True
                 yield from found
 
+    def _samples_elsewhere(self) -> PoolSample:
+        """Samples of the other processes' pools, on rank 0. Collective."""
+        if self.world.size == 1:
+            return []
+        own = [] if self.world.leads else sample_pool(self.state.pool, self.world.size)
+        columns_by_name = {
+            f"{i}.{j}": column.cpu().numpy()
+            for i, columns in enumerate(own)
+            for j, column in enumerate(columns)
+        }
+        found: PoolSample = []
+        for _, arrays in self.world.gather(None, columns_by_name):
+            column = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            found += [
+                (column[f"{i}.0"], column[f"{i}.1"], column[f"{i}.2"])
+                for i in range(len(column) // 3)
+            ]
+        return found
+
     # --- reporting -----------------------------------------------------------------------------
 
     def _event(self, kind: type[E], **fields: Any) -> E:
         return kind(t=round(self.elapsed, 3), **fields)
 
     def _pool_size(self) -> dict[str, float]:
-        pool = self.state.pool
-        return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
+        images = len(self.state.pool) + sum(n for n, _ in self._pools_elsewhere.values())
+        return {
+            "pool_images": images,
+            "budget_used": self._pool_pixels() / self.state.pool.budget_pixels,
+        }
+
+    def _pool_pixels(self) -> int:
+        return self.state.pool.pixels + sum(pixels for _, pixels in self._pools_elsewhere.values())
 
     def _report(self, activity: str) -> Progress:
         """A function that reports an evaluation's progress, and raises Stopped if the run is to
@@ -426,8 +509,16 @@ class Distillation:
         return on_progress
 
     def _evaluate(self, *, final: bool, **coordinates: int) -> list[events.Event]:
-        """The events of one evaluation (`Evaluator.run`). Raises Stopped."""
-        warnings, fields = self._evaluator.run(final, self._report)
+        """The events of one evaluation (`Evaluator.run`) by rank 0. Raises Stopped. Collective."""
+        self.world.lead()
+        elsewhere = self._samples_elsewhere()
+        try:
+            with self.world.while_others_wait():
+                warnings, fields = self._evaluator.run(final, self._report, elsewhere)
+        except Stopped:
+            self.world.lead("stopped")
+            raise
+        self.world.lead("evaluated")
         found: list[events.Event] = [
             self._event(events.Warned, text=text, remedy=remedy) for text, remedy in warnings
         ]
@@ -468,6 +559,7 @@ class Distillation:
         self._finishing = True
         result = None
         if self.state.student_steps:
+            self.state.average_statistics()  # a run may be stopped between two averages
             self.on_trained()
             try:
                 found = self._evaluate(final=True)

@@ -14,7 +14,7 @@ from kgen.data.data import DataError, RealImages
 from kgen.data.folders import Progress
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
-from kgen.engine.student_view import sample_pool, student_view
+from kgen.engine.student_view import PoolSample, sample_pool, student_view
 from kgen.evaluate import score
 from kgen.events import Score
 from kgen.teachers import Teacher
@@ -62,11 +62,14 @@ class Evaluator:
         if self.setting.real:
             self._named_unreadable.update(self.setting.real.unreadable)
 
-    def run(self, final: bool, report: Callable[[str], Progress]) -> Evaluation:
+    def run(
+        self, final: bool, report: Callable[[str], Progress], elsewhere: PoolSample | None = None
+    ) -> Evaluation:
         """Evaluate on all real images (`final`), or on a stratified sample of them.
 
         Without real images: the student's agreement with the teacher on held-out synthetic ones.
         `report`: the progress function of an activity; whatever it raises ends the evaluation.
+        `elsewhere`: samples of the other processes' pools.
         """
         s = self.state
         was_training = s.student.training
@@ -77,7 +80,7 @@ class Evaluator:
             except DataError as error:  # a drive was disconnected, for example
                 return Evaluation([(str(error), NO_EVALUATION)], None)
             with self.student_lock:
-                sample = sample_pool(s.pool)
+                sample = sample_pool(s.pool, self.setting.world.size) + (elsewhere or [])
             arrays = student_view(self.setting, s, sample, self.setting.reference_images)
         finally:
             s.student.train(was_training)

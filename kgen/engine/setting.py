@@ -28,6 +28,8 @@ from kgen.data.folders import (
     ignore_activity,
     ignore_progress,
 )
+from kgen.distributed.rounds import Rounds, check_divides
+from kgen.distributed.world import ALONE, World
 from kgen.evaluate import score, short_slices
 from kgen.keyregion import make_target
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
@@ -139,8 +141,8 @@ class Scale:
     batch: int
     """Images generated at once."""
     student_batch: int
-    """Images per student step: the recipe's number at the first resolution, the same number of
-    pixels at the others.
+    """Images per student step of one process: the recipe's number at the first resolution, divided
+    by the number of processes; the same number of pixels at the others.
     """
     map_size: tuple[int, int]
     """(h,w) of the teacher's spatial map."""
@@ -157,7 +159,8 @@ class Scale:
 class Setting:
     """Everything that a recipe refers to, loaded and validated.
 
-    `on_progress`: see `Distillation`. Raises RecipeError, ZooError, DataError, EmbeddingError.
+    `on_progress`: see `Distillation`. `world`: the processes of the run. Raises RecipeError,
+    ZooError, DataError, EmbeddingError.
     """
 
     def __init__(
@@ -165,8 +168,9 @@ class Setting:
         recipe: Recipe,
         custom_terms: Sequence[Term] = (),
         on_progress: ActivityProgress = ignore_activity,
+        world: World = ALONE,
     ):
-        self.on_progress = on_progress
+        self.on_progress, self.world = on_progress, world
         self.terms = with_custom(custom_terms)
         """Terms of the generator's loss; custom terms come last."""
         self.device = select_device(recipe.device)
@@ -181,6 +185,10 @@ class Setting:
         list.
         """
         self.sides = recipe.sides(self.teacher.side_multiple)
+        self.rounds = Rounds(world.size, recipe.epochs * recipe.iterations, len(self.sides))
+        """How the processes divide the batches and the budget."""
+        if world.size > 1:
+            check_divides(recipe, world.size)
         self.budget_pixels = recipe.budget_pixels(card.n_train, card.side)
         self.scales = tuple(
             self._scale(side, batch)
@@ -196,25 +204,39 @@ class Setting:
         """Student steps of the whole run; 0 for a single class, which leaves nothing to classify.
         """
         smallest_budget = min(scale.budget_images for scale in self.scales)
-        if (
-            self.student_total
-            and recipe.pool_policy == "spread"
-            and smallest_budget * (recipe.warmup_epochs + 1) < recipe.epochs
-        ):
+        if (self.student_total or world.size > 1) and not self._pools_fill(smallest_budget):
+            shared = f" and {world.size} processes" if world.size > 1 else ""
             raise RecipeError(
                 f"Recipe field 'ratio' is {recipe.ratio}: a budget of {smallest_budget} images,"
-                f" spread over {recipe.epochs} epochs, leaves the pool empty when student training"
-                " begins. Raise 'ratio', or lower 'epochs'.",
+                f" spread over {recipe.epochs} epochs{shared}, leaves the pool empty when student"
+                " training begins. Raise 'ratio', or lower 'epochs'.",
                 code="too-small",
                 field="ratio",
                 value=recipe.ratio,
             )
         self.judge = judge.find(recipe, self.teacher, self.selected, self.sides)
         """The second opinion; None if the recipe has none."""
-        self.real = find_real_images(
-            recipe, self.teacher, self.selected, functools.partial(on_progress, "checking")
-        )
-        """Real images for the accuracy curve; None if none are available or requested."""
+        self.real: data.RealImages | None = None
+        """Real images for the accuracy curve; None if none are available or requested, and in
+        processes that do not lead.
+        """
+        if world.leads:
+            with world.while_others_wait():
+                self.real = find_real_images(
+                    recipe, self.teacher, self.selected, functools.partial(on_progress, "checking")
+                )
+        self.has_real_images = world.lead(self.real is not None)
+
+    def _pools_fill(self, budget: int) -> bool:
+        """Whether every process has an image of this resolution when student training begins."""
+        r, rounds = self.recipe, self.rounds
+        first = max(1, math.ceil((r.warmup_epochs + 1) * r.iterations / rounds.processes))
+        for rank in range(rounds.processes):
+            batches = rounds.batches_of(rank)
+            added = min(first, batches) if r.pool_policy == "spread" else batches
+            if rounds.share(budget, rank) * added < batches:
+                return False
+        return True
 
     def term_title(self, name: str) -> str:
         """The display name of a term, of either loss."""
@@ -226,7 +248,7 @@ class Setting:
 
     def scale(self, iteration: int) -> Scale:
         """The resolution of an iteration; iterations cycle through them."""
-        return self.scales[iteration % len(self.scales)]
+        return self.scales[self.rounds.resolution(iteration)]
 
     def scale_of(self, side: int) -> Scale:
         """The resolution with this side."""
@@ -261,7 +283,9 @@ class Setting:
                 value=side,
             ) from None
         size = (0, 0) if cam is None else (cam.shape[1], cam.shape[2])
-        student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
+        student_batch = images_in(
+            recipe.student_batch // self.world.size * self.sides[0] ** 2, side
+        )
         target = make_target(recipe.target, *size).to(self.device)
         views = Variation(shift_at(side), card.flip, recipe.edges)
         student, generator = (
@@ -274,7 +298,7 @@ class Setting:
         """What the student is evaluated on."""
         return (
             "synthetic"
-            if self.real is None
+            if not self.has_real_images
             else (
                 "validation"
                 if self.recipe.evaluate_on == "validation" and not self.recipe.real_images
@@ -287,7 +311,7 @@ class Setting:
 
         0 with real images, or without student training.
         """
-        return held_out_count(batch) if self.real is None and self.student_total else 0
+        return held_out_count(batch) if not self.has_real_images and self.student_total else 0
 
     def _table(self) -> Tensor:
         r, names = self.recipe, self.teacher.classes
@@ -385,6 +409,7 @@ class Setting:
             "device": self.device_title(),
             "tested_on": self.tested_on,
             "judge": self.judge and self.judge.card,
+            "processes": self.world.size if self.world.size > 1 else None,
         }
 
     @functools.cached_property
@@ -419,13 +444,12 @@ class Setting:
 
     def device_title(self) -> str:
         """The selected device, for display."""
-        if self.device.type == "cuda":
+        title = self.device.type
+        if title == "cuda":
             tf32 = "TF32 convolutions" if torch.backends.cudnn.allow_tf32 else "no TF32"
             if torch.get_float32_matmul_precision() != "highest":
                 tf32 = tf32.replace("convolutions", "convolutions and matrices")
-            return f"cuda ({torch.cuda.get_device_name(self.device)}, {tf32})"
-        return (
-            f"cpu ({torch.get_num_threads()} of {os.cpu_count()} threads)"
-            if self.device.type == "cpu"
-            else self.device.type
-        )
+            title += f" ({torch.cuda.get_device_name(self.device)}, {tf32})"
+        elif title == "cpu":
+            title += f" ({torch.get_num_threads()} of {os.cpu_count()} threads)"
+        return f"{self.world.size} × {title}" if self.world.size > 1 else title

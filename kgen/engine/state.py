@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from kgen import precision
+from kgen.distributed.rounds import Rounds
 from kgen.embeddings import ClassCenters
 from kgen.engine.heldout_agreement import HeldOut
 from kgen.engine.setting import Setting
@@ -74,13 +75,16 @@ class Snapshot(NamedTuple):
     """The head that produces f̂_S; None if the embedding in-out game is off."""
 
 
-def new_pool(setting: Setting, rng: torch.Generator) -> MemoryPool:
-    """An empty memory pool for the recipe."""
-    r = setting.recipe
+def new_pool(
+    setting: Setting, rng: torch.Generator, rank: int = 0, rounds: Rounds | None = None
+) -> MemoryPool:
+    """An empty memory pool for one process of a run; `rounds`: by default the setting's."""
+    r, rounds = setting.recipe, rounds or setting.rounds
     return MemoryPool(
         setting.budget_pixels,
         r.pool_policy,
-        planned=r.epochs * r.iterations,
+        planned=rounds.batches_of(rank),
+        share=functools.partial(rounds.share, rank=rank),
         classes=len(setting.selected),
         rng=rng,
         device=setting.device,
@@ -99,7 +103,8 @@ class LoopState:
             setting.teacher,
             setting.device,
         )
-        self.rng = streams(recipe.seed)
+        self.world = setting.world
+        self.rng = streams(recipe.seed, self.world.rank)
         self.student = build_student(
             recipe.student,
             self.teacher.card.channels,
@@ -118,7 +123,7 @@ class LoopState:
             *(self.projection.parameters() if self.projection else ()),
         ]
         self.student_optimizer = build_optimizer(recipe.optimizers.student, trained)
-        self.pool = new_pool(setting, self.rng["pool"])
+        self.pool = new_pool(setting, self.rng["pool"], self.world.rank)
         self.held_out = HeldOut(self.teacher, setting.selected)
         """What the student is evaluated on without real images."""
         self.feature_memory: dict[int, Tensor] = {}
@@ -126,7 +131,7 @@ class LoopState:
         (Fast).
         """
         self.iterations = 0
-        """Iterations finished."""
+        """Iterations finished, by all processes."""
         self.student_steps = 0
         """Student steps finished."""
         self.generators_created = 0
@@ -147,6 +152,11 @@ class LoopState:
             set_format(generator, self.formats["generator"])
 
     def _formats(self) -> dict[str, Format]:
+        """Those that rank 0 measures."""
+        measured = self._measure_formats() if self.world.leads else {}
+        return precision.from_record(self.world.lead(precision.to_record(measured)))
+
+    def _measure_formats(self) -> dict[str, Format]:
         """Measure formats on a few images of the first resolution, with copies of the networks."""
         r, t, device = self.recipe, self.teacher, self.device
         allowed = candidates(r, device)
@@ -203,7 +213,7 @@ class LoopState:
             name = f"generator/{self.generators_created}" + (f"/{side}" if i else "")
             self.generators[side] = seeded(
                 Generator,
-                stream_seed(r.seed, name) % 2**31,
+                stream_seed(r.seed, name, self.world.rank) % 2**31,
                 t.card.channels,
                 side,
                 r.width,
@@ -245,6 +255,22 @@ class LoopState:
             None if self.projection is None else _frozen_copy(self.projection),
         )
 
+    def add_to_centers(self, embedding: Tensor, positions: Tensor) -> None:
+        """Count teacher embeddings [B,d] of new images in the class centers, if there are any.
+        Collective.
+        """
+        if self.centers is not None:
+            across = self.world.sum if self.world.size > 1 else None
+            self.centers.add(embedding, positions, across)
+
+    def average_statistics(self) -> None:
+        """Average the running statistics of the student's BatchNorm layers, which every process
+        updates with its own part of a batch. Collective.
+        """
+        statistics = ("running_mean", "running_var")
+        buffers = self.student.named_buffers()
+        self.world.average([b for name, b in buffers if name.endswith(statistics)])
+
     def student_is_finite(self) -> bool:
         return bool(torch.stack([p.isfinite().all() for p in self.student.parameters()]).all())
 
@@ -263,13 +289,26 @@ class LoopState:
         tensors |= {f"rng.{name}": generator.get_state() for name, generator in self.rng.items()}
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
 
+    def own_tensors(self) -> dict[str, Tensor]:
+        """What differs between the processes of a run: everything but the student's weights, its
+        optimizer, and what belongs to them.
+        """
+        own = ("generator.", f"{GENERATOR_OPTIMIZER}.", "feature_memory.", "pool.", "rng.")
+        buffers = {f"student.{name}" for name, _ in self.student.named_buffers()}
+        return {k: v for k, v in self.tensors().items() if k.startswith(own) or k in buffers}
+
     def load(
         self, tensors: dict[str, Tensor], read_batch: Callable[[int], dict[str, np.ndarray]]
     ) -> None:
         """Restore the output of `tensors`.
 
-        `read_batch(iteration)` returns the arrays of a journaled batch.
+        `read_batch(iteration)` returns the arrays of a journaled batch. Other processes than the
+        first find their own part under "rank.1.".
         """
+        own = f"rank.{self.world.rank}."
+        tensors = tensors | {
+            k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)
+        }
         self.iterations, self.student_steps, generators_created = tensors["counters"].tolist()
         if generators_created != self.generators_created:
             self.generators_created = generators_created - 1
@@ -296,7 +335,7 @@ class LoopState:
         self.pool.load_state_dict(
             with_prefix("pool."), read_batch, VIEW_COLUMNS if self.recipe.views else ()
         )
-        if self.setting.real is None and self.setting.student_total:
+        if self.world.leads and self.setting.held_out(self.setting.scales[0].batch):
             self.held_out.restore(self.iterations, read_batch)
         for name, state in with_prefix("rng.").items():
             self.rng[name].set_state(state)
@@ -319,6 +358,18 @@ class LoopState:
             lambda: {str(side): memory for side, memory in self.feature_memory.items()},
         )
         yield "pool", self.pool.state_dict
+
+
+def pool_sizes(checkpoint: dict[str, Tensor], processes: int) -> dict[int, tuple[int, int]]:
+    """(images, pixels) in the pool of each process but the first in a checkpoint, by rank."""
+    sizes = dict.fromkeys(range(1, processes), (0, 0))
+    for name, tensor in checkpoint.items():
+        match name.split("."):
+            case ["rank", rank, "pool", side, "counts"]:
+                images, pixels = sizes[int(rank)]
+                added = int(tensor[2])
+                sizes[int(rank)] = images + added, pixels + added * int(side) ** 2
+    return sizes
 
 
 def _frozen_copy(network: M) -> M:

@@ -9,13 +9,14 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kgen import losses
 from kgen.augment import mix
 from kgen.engine.setting import Setting
 from kgen.engine.state import VIEW_COLUMNS, LoopState
 from kgen.engine.synthesis import check_finite
+from kgen.nets.network import Network
 from kgen.nets.vit import Corner, draw_corner, forward_with_embedding
 from kgen.pool import Buffer
 from kgen.recipe.recipe import Recipe
@@ -35,12 +36,31 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     )
 
 
+class ForwardPass(nn.Module):
+    """What a student step trains, as one network: the student and its projection."""
+
+    def __init__(self, student: Network, projection: nn.Module | None):
+        super().__init__()
+        self.student, self.projection = student, projection
+
+    def forward(
+        self, views: Tensor, corner: Corner | None, project: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Normalized views [n,c,e,e] → logits [n,K_T] and, if asked for, f̂_S [n,d]."""
+        logits, embedding = forward_with_embedding(self.student, views, corner)
+        return logits, self.projection(embedding) if project and self.projection else None
+
+
 class StudentTrainer:
-    """Takes student steps. On a separate thread it needs its own `teacher` (`Teacher.clone`)."""
+    """Takes student steps. On a separate thread it needs its own `teacher` (`Teacher.clone`).
+
+    Each process of a run makes its part of a batch; gradients are averaged over them. Collective.
+    """
 
     def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
         self.teacher = teacher or setting.teacher
+        self.network = setting.world.synchronized(ForwardPass(state.student, state.projection))
         self._loss_sums, self._steps_since_report = torch.zeros(2, device=setting.device), 0
 
     def step(self) -> None:
@@ -53,20 +73,17 @@ class StudentTrainer:
         views, teacher_logits, positions = self._batch(buffer, corner)
         normalized = (views - t.mean).div_(t.std)
         s.student.train()
-        logits, embedding = forward_with_embedding(s.student, normalized, corner)
+        f_y = s.class_vectors(positions) if r.weights.ed else None
+        logits, projected = self.network(normalized, corner, f_y is not None)
         loss = kl = losses.distillation(teacher_logits, logits, r.temperature)
         pull = torch.zeros_like(kl)
         radii = self.setting.radii
-        if (
-            r.weights.ed
-            and radii
-            and s.projection
-            and (f_y := s.class_vectors(positions)) is not None
-        ):
-            pull = losses.embedding_pull(s.projection(embedding), f_y, radii[0]).mean()
+        if radii and projected is not None and f_y is not None:
+            pull = losses.embedding_pull(projected, f_y, radii[0]).mean()
             loss = kl + r.weights.ed * pull
         s.student_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.setting.world.communicating():
+            loss.backward()
         s.student_optimizer.step()
         s.student_steps += 1
         self._loss_sums += torch.stack([kl.detach(), pull.detach()])
@@ -101,11 +118,13 @@ class StudentTrainer:
         return self._steps_since_report
 
     def report(self) -> dict[str, Any]:
-        """Means since the last report (the only transfer from the device). Raises Diverged.
+        """Means since the last report, over all processes (the only transfer from the device).
+        Raises Diverged. Collective.
 
         The loss, its parts {kl, ed}, and the learning rate of the last step.
         """
         r, step = self.setting.recipe, self.state.student_steps - 1
+        self.setting.world.average([self._loss_sums])
         kl, ed = (self._loss_sums / self._steps_since_report).tolist()
         parts = {"kl": kl, "ed": ed} if r.weights.ed else {"kl": kl}
         check_finite(parts, step)

@@ -22,14 +22,16 @@ values applies to the real images.
 PoolSample = list[tuple[Tensor, Tensor, Tensor]]
 
 
-def sample_pool(pool: MemoryPool) -> PoolSample:
+def sample_pool(pool: MemoryPool, processes: int = 1) -> PoolSample:
     """Evenly spaced images of the pool, buffer by buffer, as a copy.
 
+    With a pool in each of several processes, each takes its share of the sample.
     (u8 [n,c,e,e], origin [n,2] as iteration and position, labels [n])
     """
     filled, sample = [buffer for buffer in pool.buffers.values() if len(buffer)], []
     for buffer in filled:
-        limit = min(MAX_IMAGES, MAX_VALUES // buffer.images[0].numel()) // len(filled)
+        limit = min(MAX_IMAGES, MAX_VALUES // buffer.images[0].numel())
+        limit //= len(filled) * processes
         indices = torch.linspace(0, len(buffer) - 1, max(1, min(len(buffer), limit))).round().long()
         sample.append(
             (

@@ -42,7 +42,7 @@ class Diverged(KGenError, RuntimeError):
 
     def __init__(self, term: str, step: int, value: float):
         super().__init__(f"the loss term {term!r} was {value} at step {step}")
-        self.term, self.step = term, step
+        self.term, self.step, self.value = term, step, value
 
 
 def check_finite(values: dict[str, float], step: int) -> None:
@@ -69,12 +69,10 @@ class Synthesis:
     def __init__(self, setting: Setting, state: LoopState, student: Snapshot | None):
         self.setting, self.state = setting, state
         r = setting.recipe
-        self.iteration = state.iterations
+        self.iteration = state.iterations + setting.world.rank
         self.scale = setting.scale(self.iteration)
-        if (
-            r.generator_life
-            and self.iteration
-            and self.iteration % (r.generator_life * r.epoch_iterations) == 0
+        if r.generator_life and setting.rounds.reaches(
+            state.iterations, r.generator_life * r.epoch_iterations
         ):
             state.new_generators()
         self.positions = balanced_labels(
@@ -92,6 +90,8 @@ class Synthesis:
         self.weights = self.objective.weights()
         self.steps_done = 0
         """Steps taken."""
+        self.last_report: dict[str, Any] = {}
+        """What `step` last returned that was not None."""
         self._latest: tuple[Tensor, Probe | None] | None = None
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
         """With keep="best": images, value and step of the best batch so far."""
@@ -181,11 +181,12 @@ class Synthesis:
         check_finite(parts, self.steps_done)
         self._loss_sums.zero_()
         self._steps_since_report = 0
-        return {
+        self.last_report = {
             "parts": parts,
             "loss": sum(self.weights[name] * value for name, value in parts.items()),
             "agreement": agreement,
         }
+        return self.last_report
 
     def _best_batch(
         self, images: Tensor, means: dict[str, Tensor]
@@ -232,11 +233,10 @@ class Synthesis:
     def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
         """Store a measured batch in the pool: (which entered [B], arrays for the journal)."""
         answers = {name: batch[name] for name in VIEW_COLUMNS if name in batch}
-        if self.state.centers is not None:
-            self.state.centers.add(batch["embedding"], self.positions)
+        self.state.add_to_centers(batch["embedding"], self.positions)
         images, positions = batch["images"], self.positions
         offered = len(images) - self.setting.held_out(len(images))
-        if offered < len(images):
+        if offered < len(images) and self.setting.world.leads:
             self.state.held_out.add(images[offered:])
         admitted = (
             batch["teacher_top"][:offered, 0] == self.labels[:offered]

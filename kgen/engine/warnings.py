@@ -23,6 +23,7 @@ def warnings_of(setting: Setting) -> list[tuple[str, str]]:
         *_teacher_warnings(setting),
         *_test_warnings(setting),
         *_class_warnings(setting),
+        *_process_warnings(setting),
     ]
 
 
@@ -129,4 +130,24 @@ def _class_warnings(setting: Setting) -> list[tuple[str, str]]:
     if r.schedule == "concurrent" and setting.device.type == "mps":
         text = "Two threads are not safe on MPS; the run is sequential."
         found.append((text, NO_ACTION))
+    return found
+
+
+def _process_warnings(setting: Setting) -> list[tuple[str, str]]:
+    """What is different because several processes share the run."""
+    r, processes, found = setting.recipe, setting.world.size, []
+    if processes == 1:
+        return []
+    if r.schedule == "concurrent":
+        text = (
+            f"With {processes} processes, generator and student take turns; the run is sequential."
+        )
+        found.append((text, NO_ACTION))
+    batches = r.epochs * r.iterations
+    if batches % processes:
+        text = (
+            f"{processes} processes cannot divide {batches} batches of images evenly, so"
+            f" {processes - batches % processes} of them wait in the last round."
+        )
+        found.append((text, "To use all of them, set epochs or iterations to a multiple."))
     return found

@@ -17,8 +17,11 @@ import torch
 
 from kgen import events, precision
 from kgen.data.folders import ActivityProgress, ignore_activity
+from kgen.distributed.launch import launch_command
+from kgen.distributed.world import ALONE, World
 from kgen.engine.controls import Controls
 from kgen.engine.engine import Distillation
+from kgen.engine.follower import Follower
 from kgen.errors import DiskError
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
@@ -79,18 +82,21 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
+        world: World = ALONE,
         on_progress: ActivityProgress = ignore_activity,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Check the recipe on this machine, then create the folder.
 
-        Raises RecipeError, ZooError, JournalError, TermError.
+        `world`: the processes of the run; this one is rank 0. Raises RecipeError, ZooError,
+        JournalError, TermError.
         """
         controls = controls or Controls()
         distillation = Distillation(
             recipe,
             controls=controls,
             terms=terms,
+            world=world,
             on_progress=on_progress,
         )
         journal = Journal.create(
@@ -98,6 +104,7 @@ class Runner:
             distillation.recipe,
             device=str(distillation.setting.device),
             threads=torch.get_num_threads(),
+            processes=world.size,
             teacher_sha256=zoo.checksum(recipe.teacher),
             n_train=distillation.setting.card.n_train,
             formats=precision.to_record(distillation.state.formats),
@@ -111,12 +118,14 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
+        world: World = ALONE,
         on_progress: ActivityProgress = ignore_activity,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Continue from the last complete checkpoint, or from the start if there is none.
 
-        `terms`: the same custom terms that the run was started with. Raises JournalError.
+        `terms`: the same custom terms that the run was started with; `world`: as many processes.
+        Raises JournalError.
         """
         run = open_run(folder)
         end = _end(run)
@@ -125,6 +134,15 @@ class Runner:
                 f"{run.path} has already finished; there is nothing to resume.", code="finished"
             )
         info = run.info
+        if (processes := info.get("processes", 1)) != world.size:
+            raise JournalError(
+                f"{run.path} is a run of {_count(processes)}, each with its own generator and part"
+                f" of the pool; it cannot be resumed by {_count(world.size)}. Resume it with:"
+                f" {launch_command(processes, 'resume', str(run.path))}",
+                code="other-processes",
+                processes=processes,
+                found=world.size,
+            )
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
             raise JournalError(
                 f"{run.path} was started with another version of teacher {run.recipe.teacher!r};"
@@ -164,6 +182,7 @@ class Runner:
             read_batch=run.batch,
             elapsed=checkpoint.t,
             formats=formats,
+            world=world,
             on_progress=on_progress,
         )
         runner = cls(
@@ -269,6 +288,8 @@ class Runner:
                         " run will continue; nothing is lost."
                     )
                     reported = True
+                with self.distillation.world.while_others_wait():
+                    self.distillation.world.sign_of_life()
                 if self.distillation.gate.state == "stopping" or self.controls.stop_pending():
                     raise DiskError(
                         f"Stopped while the disk was full; resume the run {self.journal.path.name}"
@@ -276,6 +297,27 @@ class Runner:
                         code="disk-full",
                     ) from None
                 time.sleep(1)
+
+
+def resume_follower(folder: str | Path, world: World) -> Follower:
+    """Another process's part of a run to resume, which reads the run folder but never writes it.
+
+    Raises JournalError.
+    """
+    run = open_run(folder)
+    torch.set_num_threads(_threads(run.info.get("threads"))[0])
+    checkpoint = read_checkpoint(folder)
+    return Follower(
+        run.recipe,
+        world=world,
+        resume=checkpoint.tensors,
+        read_batch=run.batch,
+        formats=precision.from_record(run.info.get("formats")),
+    )
+
+
+def _count(processes: int) -> str:
+    return "one process" if processes == 1 else f"{processes} processes"
 
 
 def _threads(recorded: Any) -> tuple[int, list[tuple[str, str]]]:

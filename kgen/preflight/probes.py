@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kgen.distributed.rounds import Rounds
+from kgen.distributed.world import ALONE
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.engine.synthesis import Synthesis
@@ -140,8 +142,10 @@ class TrialSetting(Setting):
         self.selected = list(range(len(teacher.classes)))
         self.classes: Tensor = torch.tensor(self.selected)
         self.sides = recipe.sides(teacher.side_multiple)
+        self.world, self.rounds = ALONE, Rounds(processes=1, batches=1)
         self.budget_pixels = recipe.batch * self.sides[0] ** 2
         self.scales = (self._scale(self.sides[0], recipe.batch),)
         self.budget_images = recipe.batch
         self.table = self._table()  # meaningless rows: the cost is the same, and no text is needed
         self.radii, self.student_total, self.real = None, 0, None
+        self.has_real_images = False

@@ -19,6 +19,7 @@ from kgen import precision
 from kgen.data import data
 from kgen.data.data import DataError, RealImages
 from kgen.data.folders import ImageFiles
+from kgen.distributed.rounds import Rounds
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState, new_pool
 from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
@@ -219,11 +220,14 @@ def rebuild_pool(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]
 
     Raises WorthError if it is empty.
     """
-    r, pool = run.recipe, new_pool(setting, streams(run.recipe.seed)["pool"])
-    held_out = next(
-        (event.tested_on == "synthetic" for event in run.events() if event.kind == "run_started"),
-        False,
-    )
+    r = run.recipe
+    started = next((event for event in run.events() if event.kind == "run_started"), None)
+    held_out = started is not None and started.tested_on == "synthetic"
+    processes = (started and started.processes) or 1
+    rounds = Rounds(processes, r.epochs * r.iterations, len(setting.sides))
+    pools = [
+        new_pool(setting, streams(r.seed, rank)["pool"], rank, rounds) for rank in range(processes)
+    ]
     names = ("images", "labels", "teacher_top")
     for iteration in run.iterations():
         batch = {
@@ -236,18 +240,22 @@ def rebuild_pool(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]
             admitted = (
                 batch["teacher_top"][:offered, 0] == setting.classes[positions[:offered]].cpu()
             )
+        pool = pools[rounds.rank(iteration)]
         pool.add(images[:offered], positions[:offered], iteration, admitted=admitted)
-    if not len(pool):
+    if not any(map(len, pools)):
         raise WorthError(
             f"{run.path} has no images in its pool yet; continue the run: python -m kgen resume"
             f" {run.path}",
             code="no-images",
         )
-    return {
-        side: (buffer.images.cpu(), buffer.labels[: len(buffer)].long())
-        for side, buffer in pool.buffers.items()
-        if len(buffer)
-    }
+    found = {}
+    for side in setting.sides:
+        if buffers := [pool.buffers[side] for pool in pools if len(pool.buffers[side])]:
+            found[side] = (
+                torch.cat([buffer.images.cpu() for buffer in buffers]),
+                torch.cat([buffer.labels[: len(buffer)].long() for buffer in buffers]),
+            )
+    return found
 
 
 def shares(counts: dict[int, int], n: int) -> dict[int, int]:

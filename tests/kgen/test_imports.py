@@ -19,7 +19,7 @@ FILES = sorted((ROOT / "kgen").glob("**/*.py"))
 def loaded_by(statement: str) -> set[str]:
     code = (
         f"{statement}; import sys; print(' '.join(m for m in ('torch', 'torchvision', 'gradio',"
-        " 'app', 'umap', 'plotly') if m in sys.modules))"
+        " 'app', 'umap', 'plotly', 'accelerate') if m in sys.modules))"
     )
     return set(
         subprocess.run(

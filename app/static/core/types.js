@@ -212,6 +212,7 @@
  * @property {Student} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales
+ * @property {number} processes They share each turn of a resolution.
  * @property {{ kind: string, label: string }} map
  * @property {Judge | null} judge
  * @property {Group | null} making The batch in progress.
@@ -424,6 +425,7 @@
  * @property {boolean} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales
+ * @property {number} processes They share each turn of a resolution.
  * @property {{ kind: string, label: string }} map
  * @property {number} done Iterations.
  * @property {boolean} over

@@ -22,12 +22,13 @@ function hundredths(text) {
 }
 
 /**
- * Finds the resolution of an iteration; resolutions alternate.
- * @param {{ scales: Scale[] }} snap
+ * Finds the resolution of an iteration. Resolutions alternate; several processes share each turn.
+ * @param {{ scales: Scale[], processes?: number }} snap
  * @param {number} [iteration]
  * @returns {Scale}
  */
-export const scaleOf = (snap, iteration) => snap.scales[(iteration ?? 0) % snap.scales.length];
+export const scaleOf = (snap, iteration) =>
+  snap.scales[Math.floor((iteration ?? 0) / (snap.processes ?? 1)) % snap.scales.length];
 
 /**
  * Decodes a group: adds each tile's position on the sheet and its map.

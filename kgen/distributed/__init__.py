@@ -1,0 +1,1 @@
+"""One run on several devices: one process per device, led by the process of rank 0."""
