@@ -226,7 +226,7 @@ def _watch(folder: Path, stored: Sweep, options: Options, as_json: bool) -> int:
     """Do the runs and report; returns the exit code."""
     before = trials.progress_of(folder, stored)
     counts = Counter[str](run.state for run in before.values())
-    display = _Json() if as_json else _Terminal(stored, before, options)
+    display = _Json() if as_json else _Terminal(folder, stored, before, options)
     display.begin(folder, stored, counts)
     ended: set[str] = set()
     with (
@@ -243,7 +243,7 @@ def _watch(folder: Path, stored: Sweep, options: Options, as_json: bool) -> int:
     if not as_json:
         _show_results(stored, folder, False)
         print_line(f"Results: {folder / 'results.md'}, {folder / 'results.csv'}")
-        if failed and not options.retry_failed:
+        if any(run.state == "failed" for run in after.values()):
             console.print("To continue failed runs, repeat the command with --retry-failed.")
     if interrupts:
         console.print(f"Continue with: python -m kgen sweep {shell.quote(str(folder))}")
@@ -295,8 +295,17 @@ class _Json:
 class _Terminal:
     """An overall bar and one line per worker; in a pipe, a line per run that ends."""
 
-    def __init__(self, stored: Sweep, progress: Mapping[str, trials.Progress], options: Options):
-        self._sweep, self._progress, self._options = stored, dict(progress), options
+    def __init__(
+        self,
+        folder: Path,
+        stored: Sweep,
+        progress: Mapping[str, trials.Progress],
+        options: Options,
+    ):
+        self._folder, self._sweep, self._options = folder, stored, options
+        self._progress = dict(progress)
+        self._failed: set[str] = set()
+        """Runs that failed here; some of them before they had a folder."""
         self._bar = Progress(
             text_column("{task.description}"),
             BarColumn(),
@@ -356,10 +365,12 @@ class _Terminal:
         fields = update.fields
         self._bar.remove_task(self._tasks.pop(trial.name))
         if update.kind != "interrupted":
-            self._over += 1
-            self._progress[trial.name] = trials.Progress(
-                "done" if update.kind == "done" else "stopped", seconds=fields["seconds"]
-            )
+            if update.kind == "failed":
+                self._failed.add(trial.name)
+            # other processes may have ended some as well
+            self._progress = trials.progress_of(self._folder, self._sweep)
+            over = {name for name, run in self._progress.items() if run.over}
+            self._over = len(over | self._failed)
             self._bar.update(self._overall, completed=self._over, note=self._note())
         count = f"{self._over}/{len(self._sweep.trials)}  {trial.name}: "
         after = f" after {fields['seconds']:.0f} s"
