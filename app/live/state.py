@@ -179,7 +179,7 @@ def _without_path(state: State, event: Event) -> Event:
 
 
 def _run_started(state: State, event: events.RunStarted) -> State:
-    if not _on_the_teachers_images(event):  # its accuracy on the run's images is not known yet
+    if event.tested_on != "test" or not is_tested_on_the_cards_images(event.recipe):
         return State(started=event, phase="running")
     return State(
         started=event,
@@ -189,9 +189,15 @@ def _run_started(state: State, event: events.RunStarted) -> State:
     )
 
 
-def _on_the_teachers_images(event: events.RunStarted) -> bool:
-    """Whether the run is tested on the data set that the teacher's card was measured on."""
-    return event.tested_on != "synthetic" and not event.recipe.get("real_images")
+def is_tested_on_the_cards_images(recipe: dict[str, Any]) -> bool:
+    """Whether a run with real images is tested on all those that the teacher's card was measured
+    on. Otherwise, the teacher's accuracy is unknown until the first test.
+    """
+    return (
+        recipe.get("classes") is None
+        and not recipe.get("real_images")
+        and recipe.get("evaluate_on") != "validation"
+    )
 
 
 def _iteration_started(state: State, event: events.IterationStarted) -> State:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.live import format, narration, scales
-from app.live.state import ENDED, OPINION, Curve, State
+from app.live.state import ENDED, OPINION, Curve, State, is_tested_on_the_cards_images
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
 from kgen.system.paths import last_part
@@ -199,9 +199,9 @@ def _columns(names: tuple[str, ...], curve: Curve, digits: int = 4) -> dict[str,
 
 def _teacher_accuracy(state: State, facts: dict[str, Any]) -> float | None:
     """The teacher's accuracy on the images that the student is tested on, if known."""
-    if state.tested_on == "synthetic":
-        return None
-    return state.teacher_accuracy if state.started else facts["teacher"].get("accuracy")
+    if state.started:
+        return None if state.tested_on == "synthetic" else state.teacher_accuracy
+    return facts["teacher"]["accuracy"] if is_tested_on_the_cards_images(facts["recipe"]) else None
 
 
 def _run_facts(started: events.RunStarted) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.process.folder_checks import FolderChecks
@@ -27,7 +28,8 @@ def install(app: FastAPI, checks: FolderChecks) -> None:
     async def start(request: Request) -> Response:
         try:
             payload = json.loads(await request_body.read_body(request, MAX_BODY_BYTES))
-            return fresh_json({"id": checks.start(payload)})
+            # it ends an earlier check, which can take seconds
+            return fresh_json({"id": await run_in_threadpool(checks.start, payload)})
         except (Refused, RequestError) as error:
             return error_response(error, error.status)
         except (ValueError, RecursionError, ClientDisconnect):

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.process import teacher_checks
@@ -67,7 +68,8 @@ def install(app: FastAPI, checks: TeacherChecks) -> None:
             return _error_response(
                 Refused("The page was closed before the request was complete.", code="incomplete")
             )
-        return _json_response(lambda: {"id": checks.start(payload)})
+        # parsing thousands of class names takes a while
+        return await run_in_threadpool(_json_response, lambda: {"id": checks.start(payload)})
 
     @app.get("/kg/check/{id}")
     def report(id: str) -> Response:

@@ -562,12 +562,22 @@ def test_nobody_learns_where_real_images_are_wherever_the_run_was_made(place):
     assert "real_images=FOLDER" in s["command"], "the name alone would be another folder"
 
 
-def test_before_the_first_test_on_ones_own_images_the_teachers_accuracy_is_unknown(tmp_path):
-    """Its card's accuracy was measured on other images."""
-    for real_images, known in ((str(tmp_path), (0, None)), (None, (10_000, 0.931))):
-        recipe = standin.recipe(real_images=real_images)
-        curve = shown(folded(itertools.islice(standin.story(recipe), 1)))["curve"]
-        assert (curve["n"], curve["teacher"]) == known
+@pytest.mark.parametrize(
+    ("fields", "known"),
+    [
+        ({}, (10_000, 0.931)),
+        ({"real_images": "photos"}, (0, None)),
+        ({"classes": [0, 1, 2]}, (0, None)),
+        ({"evaluate_on": "validation"}, (0, None)),
+    ],
+)
+def test_before_the_first_test_on_other_images_the_teachers_accuracy_is_unknown(fields, known):
+    """Its card's accuracy was measured on the whole test set."""
+    recipe = standin.recipe(**fields)
+    curve = shown(folded(itertools.islice(standin.story(recipe), 1)))["curve"]
+    assert (curve["n"], curve["teacher"]) == known
+    before = view.snapshot(State(), Situation(run="r"), plan.public_plan(recipe))["curve"]
+    assert (before["teacher"] is None) == (known[1] is None)
 
 
 def test_a_validation_run_does_not_speak_of_the_test_images():
