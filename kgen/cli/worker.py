@@ -8,13 +8,15 @@ lines {"kind": row | report | error, …}.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 from kgen.engine.controls import Controls
 from kgen.errors import DiskError, KGenError
@@ -117,19 +119,37 @@ def read_controls(controls: Controls, send_message: Callable[..., None]) -> None
     controls.send("stop")
 
 
+@contextlib.contextmanager
+def _private_stdout() -> Iterator[TextIO]:
+    """Standard output for the caller alone. Whatever else prints, such as a program that a user's
+    own network starts, writes to standard error.
+    """
+    sys.stdout.flush()
+    with open(os.dup(1), "w", encoding="utf-8") as stdout:
+        os.dup2(2, 1)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield stdout
+        finally:
+            os.dup2(stdout.fileno(), 1)
+
+
 def run_check() -> int:
     """Read a request (`kgen.preflight.request.PreflightRequest`) from one line of input and check
     it.
 
     Prints one line per finding, then the report. Returns the exit code.
     """
+    with _private_stdout() as stdout:
 
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # a user's own network may print
+        def send_message(kind: str, **fields: Any) -> None:
+            print(json.dumps({"kind": kind, **fields}), file=stdout, flush=True)
 
-    def send_message(kind: str, **fields: Any) -> None:
-        print(json.dumps({"kind": kind, **fields}), file=answers, flush=True)
+        return _check(send_message)
 
+
+def _check(send_message: Callable[..., None]) -> int:
+    """The check of `run_check`, with its errors as messages."""
     try:
         from kgen.preflight.request import check_name, parse_request
 

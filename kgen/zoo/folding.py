@@ -86,7 +86,7 @@ def _origins(name: str) -> list[tuple[str, str]]:
 
 def _weight_norm(direction: Tensor, length: Tensor) -> Tensor | None:
     """g·v/‖v‖, with one norm per slice along the axis that g has (all together if it has none)."""
-    if not (direction.is_floating_point() and length.is_floating_point()):
+    if not direction.is_floating_point() or length.dtype != direction.dtype:
         return None
     if length.numel() == 1:
         return direction * (length.reshape(()) / direction.norm())

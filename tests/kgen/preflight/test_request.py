@@ -154,10 +154,10 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
         "",
     ],
 )
-def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capsys):
+def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capfd):
     monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
     assert run_check() == 2
-    (message,) = map(json.loads, capsys.readouterr().out.splitlines())
+    (message,) = map(json.loads, capfd.readouterr().out.splitlines())
     assert message["kind"] == "error" and message["text"].endswith(".")
 
 

@@ -223,6 +223,11 @@ def test_vectors_that_fit_neither_axis_leave_a_square_weight_in_parts():
     assert folding.fold(parts) == (parts, ())
 
 
+def test_parts_of_different_precision_stay_as_they_are():
+    parts = {"fc.weight_v": torch.ones(3, 5).half(), "fc.weight_g": torch.ones(3, 1)}
+    assert folding.fold(parts) == (parts, ())
+
+
 class Gain(nn.Module):
     """A parametrization with a number of its own."""
 

@@ -19,10 +19,12 @@ from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 
 NET = """
+import os
 import torch.nn.functional as F
 from torch import nn
 
 print("as noisy as files are")
+os.system("echo and as the programs that they start")
 
 class Net(nn.Module):
     def __init__(self, num_classes, width):
