@@ -25,6 +25,7 @@ from kgen import __version__
 from kgen.errors import KGenError
 from kgen.journal.reading import Run, being_written, open_run
 from kgen.system.files import sync_file, sync_folder
+from kgen.system.paths import last_part
 
 FORMAT, VERSION = "kgen run", 2
 MANIFEST = "manifest.json"
@@ -186,18 +187,17 @@ def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
 
     BundleError if the file has disappeared in the meantime.
     """
-    path, images = run.path, run.recipe.real_images
+    path = run.path
     try:
         if omit_real_images and name in WITH_REAL_IMAGES:
             yield without_images((path / name).read_bytes(), name)
             return
-        if images and name in WITH_RECIPE:
-            replacements = _paths_and_names(images)
+        if run.recipe.real_images and name in WITH_RECIPE:
+            # as recorded: the recipe makes paths absolute on this machine
+            recorded = json.loads((path / "recipe.json").read_bytes())["real_images"]
             with (path / name).open("rb") as file:
                 for line in file:
-                    for old, new in replacements:
-                        line = line.replace(old, new)
-                    yield line
+                    yield _without_place(line, recorded)
             return
         with (path / name).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -210,16 +210,17 @@ def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
         ) from None
 
 
-def _paths_and_names(path: str) -> list[tuple[bytes, bytes]]:
-    """A path as JSON can write it, and its last part, padded with spaces: the offsets of the lines
-    that follow stay the same.
+def _without_place(line: bytes, path: str) -> bytes:
+    """A line of JSON with only the last part of a path, also inside sentences.
+
+    Padded with spaces: the offsets of the lines that follow stay the same.
     """
-    name = os.path.basename(path) or path
-    both = [
-        tuple(json.dumps(text, ensure_ascii=ascii_only).encode() for text in (path, name))
-        for ascii_only in (True, False)
-    ]
-    return [(old, new.ljust(len(old))) for old, new in both]
+    name, shorter = last_part(path) or path, line
+    for ascii_only in (True, False):
+        old, new = (json.dumps(s, ensure_ascii=ascii_only)[1:-1].encode() for s in (path, name))
+        shorter = shorter.replace(old, new)
+    end = b"\n" if shorter.endswith(b"\n") else b""
+    return shorter.removesuffix(end).ljust(len(line) - len(end)) + end
 
 
 def without_images(data: bytes, name: str) -> bytes:

@@ -137,6 +137,7 @@ def test_the_path_to_ones_own_real_images_stays_at_home(tmp_path, there, name, r
     run = make_run(home / "own", real_images=str(home / name))
     started = {"kind": "started", "recipe": open_run(run).recipe.model_dump(mode="json")}
     lines = [json.dumps(started, ensure_ascii=ascii_only) for ascii_only in (True, False)]
+    lines.append(json.dumps({"text": f"{home / name}/1.png is damaged."}))
     (run / "events.jsonl").write_text("\n".join([*lines, '{"kind":"warning"}', ""]), "utf-8")
     before = files_of(run)
     path = write(run, real_images=real_images)
@@ -145,8 +146,22 @@ def test_the_path_to_ones_own_real_images_stays_at_home(tmp_path, there, name, r
         assert len(after[file]) == len(before[file])
     assert not any(b"a private place" in data for data in after.values())
     assert json.loads(after["recipe.json"])["real_images"] == name
-    for line in after["events.jsonl"].splitlines()[:2]:
-        assert json.loads(line)["recipe"]["real_images"] == name
+    *started, damaged, last, _ = after["events.jsonl"].split(b"\n")
+    assert [json.loads(line)["recipe"]["real_images"] for line in started] == [name, name]
+    assert json.loads(damaged)["text"] == f"{name}/1.png is damaged."
+    assert last == b'{"kind":"warning"}'
+
+
+def test_the_path_of_another_system_stays_at_home_too(tmp_path, there):
+    run = make_run(tmp_path / "own", real_images="photos")
+    recipe = json.loads((run / "recipe.json").read_bytes())
+    recipe["real_images"] = "C:\\Users\\somebody\\photos"
+    (run / "recipe.json").write_text(json.dumps(recipe), "utf-8")
+    text = json.dumps({"text": f"{recipe['real_images']} is gone."}) + "\n"
+    (run / "events.jsonl").write_text(text, "utf-8")
+    after = files_of(unbundle(write(run), there))
+    assert json.loads(after["recipe.json"])["real_images"] == "photos"
+    assert json.loads(after["events.jsonl"])["text"] == "photos is gone."
 
 
 def test_it_is_never_written_over_another_run(run, there):
