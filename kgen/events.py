@@ -73,6 +73,14 @@ class TeacherCard(BaseModel):
     flip: bool = True
     licence: str = ""
 
+    def score_on(self, tested_on: str, *, all_classes: bool, own_images: bool) -> Score | None:
+        """The card's accuracy if it was measured on what a run is tested on, which is all test
+        images of the teacher's own data set; otherwise None.
+        """
+        if self.accuracy is None or tested_on != "test" or own_images or not all_classes:
+            return None
+        return Score(accuracy=self.accuracy, n=self.n_test)
+
 
 class Scale(BaseModel):
     """One of a run's resolutions; iterations (of several processes: rounds) cycle through them."""
@@ -197,6 +205,22 @@ class RunStarted(_Event):
         """α of a term of the generator's loss."""
         custom = {term.name: term.weight for term in self.own_terms or ()}
         return custom[name] if name in custom else self.recipe.get("weights", {}).get(name, 0.0)
+
+    @property
+    def test_kind(self) -> str:
+        """`tested_on`, also in older runs, which lack the field."""
+        own_images = bool(self.recipe.get("real_images"))
+        on_validation = self.recipe.get("evaluate_on") == "validation" and not own_images
+        return "validation" if on_validation and self.tested_on == "test" else self.tested_on
+
+    @property
+    def card_score(self) -> Score | None:
+        """The teacher's accuracy on the run's test images, if its card has it."""
+        return self.teacher.score_on(
+            self.test_kind,
+            all_classes=self.recipe.get("classes") is None,
+            own_images=bool(self.recipe.get("real_images")),
+        )
 
     @property
     def computing(self) -> str:

@@ -260,11 +260,7 @@ def _test(side: Side, counted: bool) -> str:
     """
     test, started = side.columns.last_test, side.columns.started
     kind = "real images" if side.real else "held-out synthetic images"
-    if (
-        side.real
-        and started
-        and (started.tested_on == "validation" or side.recipe.evaluate_on == "validation")
-    ):
+    if side.real and started and started.test_kind == "validation":
         kind = "held-out real images"
     source = (
         f" of {value(side.recipe, 'real_images')}" if side.real and side.recipe.real_images else ""

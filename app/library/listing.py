@@ -154,11 +154,12 @@ def facts(path: Path) -> dict[str, Any]:
     }
     started = first_event(run)
     if started is not None:
+        known = started.card_score
         row |= {
             "teacher": started.teacher.title[:80],
             "classes": len(started.classes),
             "budget": started.budget_images,
-            "teacher_score": _share(started.teacher.accuracy),
+            "teacher_score": _share(known.accuracy if known else None),
         }
     last, batch, test = newest_events(run)
     if last is not None:

@@ -64,6 +64,10 @@ def plan(
     )
     resolutions = scales.planned(recipe, card, patch(card))
     radii = [recipe.radii.inner, recipe.radii.outer]
+    kind = "validation" if recipe.evaluate_on == "validation" else "test"
+    score = card.score_on(
+        kind, all_classes=recipe.classes is None, own_images=recipe.real_images is not None
+    )
     teacher_costs = costs(recipe.teacher, card, len(classes))
     return {
         "title": f"{recipe.name}, seed {recipe.seed}",
@@ -79,6 +83,7 @@ def plan(
         "recipe": recipe_json,
         "command": command,
         **scales.to_json(resolutions, recipe_json, "attention" if sees_patches(card) else "cam"),
+        "card_accuracy": score.accuracy if score else None,
         "judge": None,
         "machine": "",  # detected when a run starts
         "radii": radii if recipe.diverse and None not in radii else None,

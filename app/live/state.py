@@ -113,9 +113,7 @@ class State:
     @property
     def tested_on(self) -> str:
         """test, validation (held-out training images) or synthetic (no real images)."""
-        if self.recipe.get("evaluate_on") == "validation":  # older runs lack the field
-            return "validation"
-        return self.started.tested_on if self.started else "test"
+        return self.started.test_kind if self.started else "test"
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -179,24 +177,12 @@ def _without_path(state: State, event: Event) -> Event:
 
 
 def _run_started(state: State, event: events.RunStarted) -> State:
-    if event.tested_on != "test" or not is_tested_on_the_cards_images(event.recipe):
-        return State(started=event, phase="running")
+    score = event.card_score
     return State(
         started=event,
         phase="running",
-        teacher_accuracy=event.teacher.accuracy,
-        test_size=event.teacher.n_test,
-    )
-
-
-def is_tested_on_the_cards_images(recipe: dict[str, Any]) -> bool:
-    """Whether a run with real images is tested on all those that the teacher's card was measured
-    on. Otherwise, the teacher's accuracy is unknown until the first test.
-    """
-    return (
-        recipe.get("classes") is None
-        and not recipe.get("real_images")
-        and recipe.get("evaluate_on") != "validation"
+        teacher_accuracy=score.accuracy if score else None,
+        test_size=score.n if score else 0,
     )
 
 

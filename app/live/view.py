@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.live import format, narration, scales
-from app.live.state import ENDED, OPINION, Curve, State, is_tested_on_the_cards_images
+from app.live.state import ENDED, OPINION, Curve, State
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
 from kgen.system.paths import last_part
@@ -149,7 +149,7 @@ def snapshot(state: State, situation: Situation, plan: dict[str, Any]) -> dict[s
             "iterations_done": state.iterations_done,
             "iterations": facts["planned"][2],
         },
-        **{k: v for k, v in facts.items() if k not in ("budget", "planned")},
+        **{k: v for k, v in facts.items() if k not in ("budget", "planned", "card_accuracy")},
         "making": (
             situation.preview
             if phase
@@ -199,9 +199,9 @@ def _columns(names: tuple[str, ...], curve: Curve, digits: int = 4) -> dict[str,
 
 def _teacher_accuracy(state: State, facts: dict[str, Any]) -> float | None:
     """The teacher's accuracy on the images that the student is tested on, if known."""
-    if state.started:
-        return None if state.tested_on == "synthetic" else state.teacher_accuracy
-    return facts["teacher"]["accuracy"] if is_tested_on_the_cards_images(facts["recipe"]) else None
+    if state.tested_on == "synthetic":
+        return None
+    return state.teacher_accuracy if state.started else facts["card_accuracy"]
 
 
 def _run_facts(started: events.RunStarted) -> dict[str, Any]:

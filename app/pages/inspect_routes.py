@@ -297,7 +297,7 @@ def overview_json(run: OpenRun) -> dict[str, Any]:
         "classes": started.classes,
         "class_indices": started.class_indices,
         "teacher": {"name": recipe.teacher, "title": started.teacher.title},
-        "tested_on": started.tested_on,
+        "tested_on": started.test_kind,
         "recipe": {"weights": recipe.weights.model_dump(), "journal_pixels": recipe.journal_pixels},
         "student": len(started.classes) > 1 and started.student_steps > 0,
         "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions),

@@ -359,17 +359,12 @@ class Setting:
 
         The published value on all test images if it applies; otherwise measured on these images.
         """
-        card, all_classes = self.card, len(self.selected) == len(self.teacher.classes)
-        custom_images = self.recipe.real_images is not None
-        if (
-            card.accuracy is not None
-            and self.tested_on == "test"
-            and all_classes
-            and not custom_images
-        ):
-            # measured on all test images when the teacher was made; a test verifies it
-            return events.Score(accuracy=card.accuracy, n=card.n_test)
-        return score(
+        known = self.card.score_on(  # a test verifies it for the bundled teachers
+            self.tested_on,
+            all_classes=len(self.selected) == len(self.teacher.classes),
+            own_images=self.recipe.real_images is not None,
+        )
+        return known or score(
             teacher.logits,
             real,
             self.selected,

@@ -524,6 +524,12 @@ def test_real_images_of_a_users_own_are_grey_elsewhere(client, folder):
     assert answer["n"] == 40 and not answer["pixels"]
 
 
+def test_before_a_test_the_teachers_accuracy_is_listed_only_where_its_card_has_it(tmp_path):
+    for name, fields, known in (("all", {}, 0.931), ("some", {"classes": (1, 2)}, None)):
+        path = standin.write_run(tmp_path / name, 0, **fields)
+        assert listing.facts(path)["teacher_score"] == known
+
+
 def test_a_hostile_file_of_a_run_is_a_sentence(client, folder):
     from safetensors.numpy import save
 
