@@ -17,8 +17,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from app.setup.form import TITLES
 from app.web.uploads import Refused, Uploads
-from kgen.data import classes
+from kgen.data import catalogue, classes
+from kgen.errors import KGenError
 from kgen.nets import architectures, own_code
 from kgen.preflight import classnames, request
 from kgen.preflight.request import PreflightError, PreflightRequest
@@ -36,11 +38,12 @@ FORM_LABELS = {
     "n-train": "Training images",
     "data": "Real test images",
     "weights": "Weights",
-    "no-flip": "No mirroring",
     "by-order": "Match by order",
     "half": "Half precision",
 }
-"""Command-line options → labels in the form."""
+"""Command-line options → labels in the form. The form lacks the other options."""
+OPTIONS = {"architecture": "arch", "arguments": "arch-args"}
+"""Fields of a request → their options, if the names differ."""
 _IN_SIDEBAR = "in the sidebar, under “More”"
 SETTINGS = {
     "bn_scale": "as the page's recipes do",
@@ -48,6 +51,12 @@ SETTINGS = {
     "real_images": _IN_SIDEBAR,
 }
 """Where to find on the page what the command line sets with --set."""
+_OPTION = re.compile(
+    r"--set (?P<setting>(?P<name>[\w.]+)=[\w.]*\w)"
+    r"|(?P<own>--arch \S*\.py(?::[\w…]+)?)"
+    r"|(?P<value>--(?:arch|classes) (?=\w))"
+    r"|--(?P<option>[a-z][a-z-]*[a-z])"
+)
 CLOSE_TIMEOUT = 5.0
 
 
@@ -87,7 +96,7 @@ class TeacherChecks:
             if preflight_request.save:
                 request.check_name(preflight_request.save)
         except (PreflightError, HomeError, PathError) as error:
-            text, fields = rephrase(str(error)), error.fields
+            text, fields = rephrase(_with_label(error)), error.fields
             if error.code == "exists" and "file" in fields:  # an audience may see the page
                 name = Path(fields["file"]).name
                 text, fields = text.replace(fields["file"], name), fields | {"file": name}
@@ -175,7 +184,7 @@ class TeacherChecks:
                 error=f"The check itself failed ({type(error).__name__}). Please report this."
             )
         if self._report["saved"]:
-            self._uploads.clear()
+            self._uploads.discard(Path(preflight_request.path))
         self._update(done=True)
 
     def _on_start(self, child: subprocess.Popen) -> None:
@@ -184,12 +193,13 @@ class TeacherChecks:
             child.kill()
 
     def _on_message(self, message: dict[str, Any], path: str) -> None:
-        def without_upload_path(text: str) -> str:
-            """Removes the path of an upload."""
-            name = Path(path).name
-            return rephrase(
-                text.replace(path, name) if Path(path).is_relative_to(self._folder) else text
-            ).replace(f"{self._folder}{os.sep}", "")
+        def without_our_folders(text: str) -> str:
+            """Removes the path of an upload, and where teachers are saved."""
+            if Path(path).is_relative_to(self._folder):
+                text = text.replace(path, Path(path).name)
+            for folder in (self._folder, catalogue.teacher_file("").parent):
+                text = text.replace(f"{folder}{os.sep}", "")
+            return rephrase(text)
 
         if message["kind"] == "row":
             row = {name: message[name] for name in ("name", "status", "finding", "advice")}
@@ -198,7 +208,7 @@ class TeacherChecks:
             self._update(
                 rows=[
                     *self._report["rows"],
-                    row | {name: without_upload_path(row[name]) for name in ("finding", "advice")},
+                    row | {name: without_our_folders(row[name]) for name in ("finding", "advice")},
                 ]
             )
         elif message["kind"] == "report":
@@ -208,7 +218,7 @@ class TeacherChecks:
                 **{name: message.get(name) for name in ("weights", "taken", "normalize")},
             )
         else:
-            self._update(error=without_upload_path(message["text"]))
+            self._update(error=without_our_folders(message["text"]))
 
     def _update(self, **changes: Any) -> None:
         with self._lock:
@@ -221,16 +231,33 @@ def suggestions() -> dict[str, list[str]]:
 
 
 def rephrase(text: str) -> str:
-    """Rephrases a command-line message for the page, using the form's labels."""
-    text = re.sub(r"--(arch|classes) (?=\w)", "", text)
-    text = re.sub(
-        r"--set (([\w.]+)=[\w.]*\w)",
-        lambda found: f"“{found[1]}” {SETTINGS.get(found[2], 'on the command line')}",
-        text,
-    )
-    return re.sub(
-        r"--([a-z][a-z-]*[a-z])", lambda found: f"“{FORM_LABELS.get(found[1], found[1])}”", text
-    )
+    """Rephrases a command-line message for the page, using the form's labels. Whole commands, which
+    are in backquotes, remain.
+    """
+    parts = text.split("`")
+    parts[::2] = (_OPTION.sub(_on_the_page, part) for part in parts[::2])
+    return "`".join(parts)
+
+
+def _on_the_page(found: re.Match[str]) -> str:
+    """What an option of the command line is called on the page."""
+    if found["setting"]:
+        return f"“{found['setting']}” {SETTINGS.get(found['name'], 'on the command line')}"
+    if found["own"]:
+        return f"“{found['own']}” on the command line"
+    if found["value"]:
+        return ""
+    if found["option"] == "real":
+        return f"“{TITLES['real_images']}” {_IN_SIDEBAR}"
+    label = FORM_LABELS.get(found["option"])
+    return f"“{label}”" if label else f"“{found[0]}” on the command line"
+
+
+def _with_label(error: KGenError) -> str:
+    """The sentence about an invalid field, which starts with its name, using the form's label."""
+    field = str(error.fields.get("field", ""))
+    label = FORM_LABELS.get(OPTIONS.get(field, field.replace("_", "-")))
+    return f"{label}{str(error).removeprefix(field)}" if label else str(error)
 
 
 def _parse_numbers(label: str, text: str) -> list[float]:

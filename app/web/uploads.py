@@ -104,6 +104,11 @@ class Uploads:
         self._stored = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def discard(self, path: Path) -> None:
+        """Delete the stored file if it is this one. Another may have arrived in the meantime."""
+        if self._stored is not None and self._stored[1] == path:
+            self.clear()
+
     def _check_space(self, size: int, additional: int) -> None:
         """Reject a file that exceeds the limit or the available disk space."""
         if size > MAX_BYTES:

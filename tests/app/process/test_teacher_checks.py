@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.pages import routes, teacher_routes
-from app.process.teacher_checks import TeacherChecks, rephrase
+from app.process.teacher_checks import FORM_LABELS, TeacherChecks, rephrase
 from app.web import uploads
 from app.web.uploads import Refused, Uploads
-from kgen.data import classes
+from kgen.data import catalogue, classes
 from kgen.preflight import request
+from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 from tests.support.errors import raises, refused
 
@@ -235,6 +237,13 @@ def test_uploads_go_at_the_start_at_the_end_and_when_the_teacher_is_kept(
     assert not folder.exists()
 
 
+def test_a_teacher_saved_by_its_path_leaves_the_upload_of_another_tab_alone(client, folder, check):
+    check.says = [REPORT | {"saved": "/somewhere/teachers/my-pets.safetensors"}]
+    token = upload(client).json()["file"]
+    assert checked(client, path="other.pt", save="my-pets")["saved"] == "my-pets"
+    assert checked(client, file=token)["ok"]
+
+
 # --- requests -------------------------------------------------------------------------------------
 
 
@@ -311,7 +320,7 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
         ({"path": ["a"]}, "invalid-path", ""),
         ({"path": "~nobody-of-that-name/x.pt"}, "unknown-user", "~nobody-of-that-name"),
         ({"path": "a.pt", "colour": 1}, "invalid-value", "colour is 1"),
-        ({"path": "a.pt", "side": 10**9}, "invalid-value", "side is 1000000000"),
+        ({"path": "a.pt", "side": 10**9}, "invalid-value", "Side is 1000000000"),
         ({"path": "a.pt", "classes": ["cat", {}]}, "invalid-value", "classes.1"),
         ({"path": "a.pt", "classes": "cat"}, "invalid-classes", "'cat'"),
         ({"path": "a.pt", "classes": "[" * 9000}, "not-json", ""),
@@ -323,7 +332,7 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
         ({"path": "a.pt", "mean": "0.5"}, "invalid-value", "ean and std"),
         ({"path": "a.pt", "mean": "a", "std": "1"}, "invalid-value", "Mean is 'a'"),
         ({"path": "a.pt", "mean": "nan", "std": "1"}, "invalid-value", "mean"),
-        ({"path": "a.pt", "half": "perhaps"}, "invalid-value", "half is 'perhaps'"),
+        ({"path": "a.pt", "half": "perhaps"}, "invalid-value", "Half precision is 'perhaps'"),
         ({"path": "a.pt", "save": "../x"}, "invalid-name", "'../x'"),
         ({"path": "a.pt", "save": "fashion-cnn"}, "exists", "'fashion-cnn'"),
         ({"path": "a.pt", "save": "nul.x"}, "invalid-name", "'nul.x'"),
@@ -403,6 +412,13 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
         ("Name it, for example --arch resnet18.", "Name it, for example resnet18."),
         ("Set --mean and --std.", "Set “Mean” and “Std”."),
         ("try --by-order.", "try “Match by order”."),
+        ("Use smaller --resolutions.", "Use smaller “--resolutions” on the command line."),
+        ("later with --real", "later with “Real test images” in the sidebar, under “More”"),
+        (
+            "name it with --arch FILE.py:NAME.",
+            "name it with “--arch FILE.py:NAME” on the command line.",
+        ),
+        ("Use `kgen preflight --arch a.py:b --half`.",) * 2,
         (
             "or --set target.sigma_fraction=0.25.",
             "or “target.sigma_fraction=0.25” on the command line.",
@@ -415,6 +431,24 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
 )
 def test_the_command_lines_words_become_the_pages(said, told):
     assert rephrase(said) == told
+
+
+def test_every_option_that_a_message_names_is_in_the_dialog_or_said_to_be_elsewhere():
+    """An option that the dialog lacks belongs to the command line, where the message sends one."""
+    sources = [*(ROOT / "kgen" / "preflight").glob("*.py")]
+    sources += [ROOT / "kgen" / name for name in ("zoo/zoo.py", "nets/own_code.py")]
+    text = "".join(path.read_text(encoding="utf-8") for path in sources)
+    named = set(re.findall(r"--([a-z][a-z-]*[a-z])", text)) - {"set", "real", "save"}
+    assert named - FORM_LABELS.keys() == {"channels", "resolutions"}
+    dialog = (ROOT / "app/static/setup/teacher_dialog.js").read_text(encoding="utf-8")
+    assert all(f"'{label}'" in dialog for label in FORM_LABELS.values())
+
+
+def test_an_error_while_saving_does_not_show_where_teachers_are(client, check, tmp_path):
+    file = catalogue.teacher_file("mine")
+    check.says = [{"kind": "error", "text": f"{file}.tmp cannot be written: no space."}]
+    error = checked(client, path="a.pt", save="mine")["error"]
+    assert error == "mine.safetensors.tmp cannot be written: no space."
 
 
 def test_the_apps_end_ends_a_check(folder, monkeypatch):
