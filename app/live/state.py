@@ -171,7 +171,7 @@ def _without_path(state: State, event: Event) -> Event:
     """Without the path to the user's own real images, which old runs have in their warnings."""
     path = state.recipe.get("real_images")
     for name in ("text", "cause"):
-        if path and path in (text := getattr(event, name, "")):
+        if path and path in (text := getattr(event, name, None) or ""):
             event = event.model_copy(update={name: text.replace(path, last_part(path))})
     return event
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from app.lessons import metrics
 from kgen.journal.reading import open_run
@@ -168,10 +168,13 @@ def test_a_reload_keeps_place_and_prediction(studio: Studio):
 
 
 def test_a_term_is_explained_by_keyboard_and_has_an_address(studio: Studio):
+    studio.page.goto(f"{studio.address}?tab=lessons&lesson=tiny")
+    studio.wait_drawn()
+    studio.until("the numbers", lambda: places(studio) and "…" not in places(studio).values())
     term = studio.see(".lesson .term").first
     studio.see(".lesson .title").evaluate("(node) => { node.tabIndex = -1; node.focus(); }")
     studio.page.keyboard.press("Tab")
-    assert term.evaluate("(node) => node === document.activeElement")
+    expect(term).to_be_focused()
     tip = studio.see("#kg-tip")
     assert tip.is_visible() and "never changed" in tip.inner_text()
     studio.page.keyboard.press("Escape")

@@ -551,6 +551,7 @@ def test_nobody_learns_where_real_images_are_wherever_the_run_was_made(place):
     told = [
         first,
         events.Warned(text=f"{path}/1.png is damaged.", remedy=""),  # as older runs say it
+        events.Control(id=0, action="stop", state="stopping"),  # its text is None
         events.RunFailed(cause=f"{path} is gone.", remedy=""),
     ]
     recipe = standin.recipe().model_copy(update={"real_images": path})
