@@ -156,6 +156,8 @@ class Runs:
                 self._require_idle()
                 path, _ = self._locate(name)
                 self._detach()
+                # without an empty state in between: a page that follows a link would take it for
+                # the presenter's choice, and drop the link's image and moment
                 self._attach(path)
         return name
 
@@ -174,6 +176,7 @@ class Runs:
                 )
             if is_shown:
                 self._detach()
+                self._publish(self._empty)
             try:
                 if being_written(path):
                     raise RunError(
@@ -335,14 +338,15 @@ class Runs:
             raise RunError(str(error), code=error.code, **error.fields) from None
 
     def _detach(self) -> None:
-        """Show no run. The caller holds the lock, and no run is in progress."""
+        """Let go of the current run. The caller holds the lock, publishes what is shown instead,
+        and no run is in progress.
+        """
         follower, child = self._follower, self._child
         self._follower = self._child = None
         if follower:
             follower.close()
         if child:
             child.close(2.0)
-        self._publish(self._empty)
 
     def _attach(self, path: Path) -> None:
         """Show a run that has no engine."""

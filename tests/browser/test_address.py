@@ -101,7 +101,7 @@ def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: V
 
 def test_a_link_of_another_run_opens_the_same_view(visit: Visit, app: App):
     other = app.runs / "another"
-    shutil.copytree(app.runs / "recorded-fashion-live", other)
+    shutil.copytree(app.runs / "recorded-fashion-live", other, dirs_exist_ok=True)
     studio = visit(query="?run=another&sel=3:7&t=5.2")
     studio.until(
         "the run, image and moment of the link",

@@ -404,6 +404,17 @@ def test_a_finished_run_is_shown_when_the_app_starts(make, tmp_path):
     assert now(runs)["alert"] is None
 
 
+def test_another_run_is_shown_without_an_empty_state_in_between(make, tmp_path, monkeypatch):
+    for name in ("tiny-a", "tiny-b"):
+        standin.write_run(tmp_path / "runs" / name)
+    runs, shown = make(), []
+    publish = runs._publish
+    monkeypatch.setattr(runs, "_publish", lambda s: (publish(s), shown.append(now(runs)["run"])))
+    other = ({"tiny-a", "tiny-b"} - {runs.name}).pop()
+    runs.show(other)
+    assert shown and {*shown} == {other}
+
+
 RECORDED = {"recorded-fashion-live", "recorded-imagenet-peek"}
 
 
