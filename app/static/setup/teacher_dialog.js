@@ -246,7 +246,12 @@ class TeacherDialog {
 
   // --- input -----------------------------------------------------------------------------------
 
+  /**
+   * Takes another file; not during a check, whose findings are about the file that is shown.
+   * @param {File | null} file
+   */
   #setFile(file) {
+    if (this.isBusy) return;
     this.file = file;
     setText(this.fileLabel, file ? `${file.name}, ${formatSize(file.size)}` : '');
     if (file) this.path.value = '';
@@ -296,6 +301,7 @@ class TeacherDialog {
       return this.report.fail(
         `${file.name} is not UTF-8 or UTF-16 text. Save it as UTF-8 and open it again.`,
       );
+    if (this.isBusy) return; // as for the file
     this.classes.value = names;
     this.namesFile = { name: file.name, text: this.classes.value };
     this.report.outdate();
@@ -305,10 +311,10 @@ class TeacherDialog {
     const files = (e) => e.dataTransfer?.types.includes('Files');
     const over = (on) => this.dialog.classList.toggle('over', on);
     this.dialog.addEventListener('dragover', (e) => {
-      if (files(e)) {
-        e.preventDefault();
-        over(true);
-      }
+      if (!files(e)) return;
+      e.preventDefault();
+      e.dataTransfer.dropEffect = this.isBusy ? 'none' : 'copy';
+      over(!this.isBusy);
     });
     this.dialog.addEventListener('dragleave', (e) => {
       if (!this.dialog.contains(/** @type {Node} */ (e.relatedTarget))) over(false);
@@ -413,17 +419,20 @@ class TeacherDialog {
 
   /** Repeats the request and saves the teacher: the server never trusts findings sent by a page. */
   async #save(name) {
+    let saved = null;
     await this.#runExclusive(async () => {
       this.report.showProgress('Saving… The file is being checked again.');
       const report = await this.#pollCheck({ ...this.lastRequest, save: name }, () => {});
       if (!report.saved) return this.report.refuse(report);
-      this.report.clear();
-      this.#setFile(null);
-      this.uploaded = null;
-      this.form.reset();
-      this.dialog.close();
-      this.page.adopted(report.saved);
+      saved = report.saved;
     });
+    if (!saved) return;
+    this.#setFile(null);
+    this.uploaded = null;
+    this.form.reset();
+    this.report.clear();
+    this.dialog.close();
+    this.page.adopted(saved);
   }
 
   async #runExclusive(action) {
