@@ -7,8 +7,8 @@
     python benchmarks/reference.py fashion-live --to-accuracy 0.8
 
 Both sides do the same work in one process, with the same number of threads: the same teacher,
-student and generator (architecture, width, first weights), batches, loss terms, optimizers'
-settings and numbers of steps. `tests/kgen/engine/test_reference.py` checks this, and that the loss
+student and generator (architecture, width, first weights), batches, loss terms, optimizer
+settings, and numbers of steps. `tests/kgen/engine/test_reference.py` checks this, and that the loss
 terms of both agree on the same images. The reference is written from the papers (Algorithm 1 of
 K-Gen; the statistics of DeepInversion, Yin et al. 2020). It follows eight habits of published code,
 and nothing in it is slower than they require. `--habits` drops them one at a time and reports what
@@ -37,11 +37,11 @@ batch of an iteration is kept (not the best, which needs a comparison in each st
 shift serves the generator's whole batch. The engine's times include what the page shows: a report
 in every generator step, and one more pass of teacher and student over each finished batch.
 
-An epoch is put together from measured parts in the recipe's own proportions: its iterations (begin,
+An epoch is assembled from measured parts in the recipe's own proportions: its iterations (begin,
 g steps, store the batch), then its student steps. Answering a stored view of each image takes the
 place of the teacher's passes, so it belongs to the student phase. Each round measures both sides,
-in alternating order; the result is the median of the rounds' ratios, with the smallest and the
-largest.
+in alternating order. The result is the median of the rounds' ratios (the reference's time divided
+by the engine's), with the smallest and the largest.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ class Reference:
             "teacher": self.teacher, "student": self.student, "generator": self.generator
         }  # fmt: skip
         for name, network in networks.items():
-            plain = habits.format or name == "generator"  # its input is no map
+            plain = habits.format or name == "generator"  # its input is not a map
             precision.set_format(network, precision.PLAIN if plain else state.formats[name])
         self.teacher.requires_grad_(habits.gradients)
         self.hooks = [
@@ -457,7 +457,7 @@ class Reference:
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Between networks with equal tensors in equal order."""
+    """Between networks with the same tensors in the same order."""
     values = [v for k, v in source.state_dict().items()]
     with torch.no_grad():
         for old, new in zip(target.state_dict().values(), values, strict=True):
@@ -510,7 +510,7 @@ class Engine:
         return begin, step, self.clock.read() - self.answer_seconds
 
     def _timed_answers(self) -> AbstractContextManager[object]:
-        """Measures the views' answers apart, because they belong to the student phase."""
+        """Measures the views' answers separately, because they belong to the student phase."""
         answer_views = engine_synthesis.answer_views
 
         def timed(*args):
@@ -565,14 +565,16 @@ def changed(name: str, args: argparse.Namespace) -> Recipe:
 
 
 def bounded(name: str, args: argparse.Namespace) -> tuple[Recipe, Recipe]:
-    """The recipe, and the one to measure: `--steps` generator steps, and a pool that takes all."""
+    """The recipe, and the one to measure, with `--steps` generator steps and a pool that accepts
+    every image.
+    """
     recipe = changed(name, args)
     steps = min(args.steps, recipe.generator_steps)
     return recipe, recipe.replace(generator_steps=steps, pool_policy="fifo")
 
 
 def fill(engine: Engine, *references: Reference) -> None:
-    """Copies of a batch, until both pools hold half of the budget."""
+    """Fill both pools with copies of a batch, up to half of the budget."""
     pool, batch, origin = engine.state.pool, engine.batch, 10**9  # of no iteration
     views = {k: v for k, v in batch.items() if k in engine_synthesis.VIEW_COLUMNS}
     while len(pool) < engine.setting.budget_images // 2:
@@ -633,7 +635,8 @@ def heading(name: str, engine: Engine, args: argparse.Namespace) -> str:
         f"{name}: {r.batch} × {s.sides[0]}², student batch {s.scales[0].student_batch},"
         f" {torch.get_num_threads()} threads, {s.device_title()}, {args.rounds} rounds"
         f" of {r.generator_steps} and {STUDENT_STEPS * r.generator_steps} steps"
-        f"\n  the engine's formats: {chosen}\n  ratio of times: median (range)"
+        f"\n  the engine's formats: {chosen}"
+        f"\n  ratio of times, published practice to engine: median (range)"
     )
 
 
@@ -701,7 +704,7 @@ def resident_kilobytes() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1])
-    raise OSError("this system does not tell a process's memory")
+    raise OSError("this system does not report how much memory a process uses")
 
 
 def memory(name: str, args: argparse.Namespace) -> None:

@@ -90,7 +90,7 @@ TimeoutOption = Annotated[
         "--timeout",
         min=1,
         metavar="SECONDS",
-        help="With several processes: how long one that does not answer is waited for.",
+        help="With several processes: how long to wait for one that does not respond.",
     ),
 ]
 

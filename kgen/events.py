@@ -340,7 +340,7 @@ class Control(_Event):
     text: str | None = None
     """Why a control was refused; None otherwise."""
     why: str | None = None
-    """Why whoever sent the control did so; None if they did not say."""
+    """The sender's reason; None if none was given."""
 
 
 class Warned(_Event):

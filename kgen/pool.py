@@ -30,8 +30,8 @@ class MemoryPool:
         classes: number of classes (for `spread`'s ledger).
         rng: for these choices; sampling for the student has its own generator (see `sample`).
         sides: the expected resolutions; if empty, the first images determine the only one.
-        share: how many of a resolution's N images this pool holds, if several processes have a pool
-            each; by default all.
+        share: how many of a resolution's N images this pool holds, if each of several processes has
+            its own pool; by default all.
     """
 
     def __init__(

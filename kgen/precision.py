@@ -123,7 +123,7 @@ def fastest(
 
 
 def _finish_work() -> None:
-    """Wait until a GPU has done what it was asked to do, so that it is timed, and only that."""
+    """Wait for the GPU to finish its queued work, so that exactly that work is timed."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

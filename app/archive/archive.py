@@ -85,8 +85,8 @@ class Archive:
         path = self.path(name)
         if path.parent != self.folder:
             raise Missing(
-                "A run of a sweep can be inspected and compared here, but neither opened in the"
-                " Studio nor changed.",
+                "A run of a sweep can be inspected and compared here, but it cannot be opened in"
+                " the Studio or changed.",
                 code="part-of-sweep",
             )
         return path

@@ -1,7 +1,7 @@
-"""The sweeps of the folder of runs, for the Runs page: a list, and one sweep with all its runs.
+"""The sweeps in the runs folder, for the Runs page: a list, and one sweep with all its runs.
 
-A sweep is a folder with a `sweep.json` (`kgen.sweep`), or the folder of runs itself. Nothing here
-changes one.
+A sweep is a folder with a `sweep.json` (`kgen.sweep`), which may be the runs folder itself. Nothing
+here changes one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kgen.sweep.grid import Sweep, SweepError, Trial, text
 from kgen.sweep.trials import Progress
 
 CACHE_SECONDS = 2.0
-"""Seconds for which a sweep's progress is reused, whoever asks."""
+"""How long a sweep's progress is reused, for everyone who asks."""
 
 
 class Sweeps:
@@ -112,7 +112,7 @@ class Sweeps:
                     progress = trials.progress_of(folder, sweep)
                 except SweepError as error:
                     raise Missing(
-                        "This sweep's description is damaged, so it cannot be shown.",
+                        "This sweep cannot be shown, because its file sweep.json is damaged.",
                         code="damaged",
                     ) from error
                 self._progress[folder] = (time.monotonic(), sweep, progress)

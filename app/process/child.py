@@ -1,4 +1,4 @@
-"""The app's engine process: a child that runs no Python file of a user."""
+"""The app's engine process: a child that never runs a user's Python file."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ class Follower:
             return 0
 
     def _snapshot(self, state: State, situation: Situation) -> Published:
-        """The snapshot; viewers get another one if an error may contain paths on this machine."""
+        """The snapshot; viewers get a different one if an error may contain local paths."""
         public = replace(
             situation,
             text=self._public_message if situation.text else "",

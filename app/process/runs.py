@@ -338,8 +338,8 @@ class Runs:
             raise RunError(str(error), code=error.code, **error.fields) from None
 
     def _detach(self) -> None:
-        """Let go of the current run. The caller holds the lock, publishes what is shown instead,
-        and no run is in progress.
+        """Let go of the current run. The caller holds the lock, has checked that no run is in
+        progress, and publishes what is shown instead.
         """
         follower, child = self._follower, self._child
         self._follower = self._child = None

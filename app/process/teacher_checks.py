@@ -232,7 +232,7 @@ def suggestions() -> dict[str, list[str]]:
 
 def rephrase(text: str) -> str:
     """Rephrases a command-line message for the page, using the form's labels. Whole commands, which
-    are in backquotes, remain.
+    are in backquotes, stay unchanged.
     """
     parts = text.split("`")
     parts[::2] = (_OPTION.sub(_on_the_page, part) for part in parts[::2])

@@ -1,6 +1,6 @@
 """A snapshot prepared for everyone: encoded and compressed once, then never changed.
 
-Viewers get another one if it says something that only the presenter may read.
+Viewers get a different one if it contains something that only the presenter may read.
 """
 
 from __future__ import annotations

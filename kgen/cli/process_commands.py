@@ -53,7 +53,7 @@ def _connected(recipe: Recipe, timeout: float) -> Iterator[Processes]:
     try:
         yield world
     except ProcessLost:
-        raise  # nobody is left to be told
+        raise  # nobody is left to tell
     except BaseException:
         if world.leads:
             world.end()
@@ -76,7 +76,7 @@ def _device(recipe: Recipe) -> str:
     device = select_device(recipe.device).type
     if device == "mps":
         raise ProcessError(
-            f"The GPU of this machine (MPS) works for one process only, not for {launch.size}. Add"
+            f"The GPU of this machine (MPS) supports only one process, not {launch.size}. Add"
             f" --set device=cpu, or run: {launch_command(1, 'run')} …",
             code="unsupported-device",
             device=device,
@@ -84,8 +84,8 @@ def _device(recipe: Recipe) -> str:
         )
     if device == "cuda" and launch.local_rank >= torch.cuda.device_count():
         raise ProcessError(
-            f"Every process needs a GPU of its own, but this machine has"
-            f" {torch.cuda.device_count()}. Start that many processes, or add --set device=cpu.",
+            f"Every process needs its own GPU, and this machine has {torch.cuda.device_count()}."
+            " Start at most that many processes, or add --set device=cpu.",
             code="too-many-processes",
             maximum=torch.cuda.device_count(),
         )
@@ -96,7 +96,8 @@ def _on_terminated(*_: object) -> None:
     """The launcher ends all processes when one of them has failed."""
     raise ProcessLost(
         "The launcher has ended this run, probably because another process failed (its message is"
-        " above). Everything up to the last checkpoint is saved: resume it on as many processes."
+        " above). Everything up to the last checkpoint is saved: resume the run with the same"
+        " number of processes."
     )
 
 

@@ -1,4 +1,4 @@
-"""A recipe as people name it on the command line: a name or a file, and settings that change it."""
+"""A recipe as it is given on the command line: a name or a file, and settings that change it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def apply(recipe: Recipe, settings: Sequence[str], **given: int | str) -> Recipe
     """
     changes = dict(parse_setting(s) for s in settings) | given
     recipe = recipe.replace(**changes)
-    # a JSON list says itself whether 8 is a name or an index
+    # a JSON list already distinguishes the name "8" from the index 8
     written = [
         raw.strip() for f, _, raw in (s.partition("=") for s in settings) if f.strip() == "classes"
     ]

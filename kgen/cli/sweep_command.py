@@ -1,4 +1,4 @@
-"""`python -m kgen sweep`: its options and terminal output. `kgen.sweep.executor` does the runs."""
+"""`python -m kgen sweep`: options and terminal output. `kgen.sweep.executor` executes the runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sweep(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe's name or JSON file; or the folder of a sweep, to continue it.",
+            help="A recipe's name or JSON file, or the folder of a sweep to continue.",
         ),
     ],
     over: Annotated[
@@ -129,7 +129,7 @@ def _requested(
         if settings or schedule or out:
             raise SweepError(
                 f"The recipe of the sweep in {folder} is fixed; --set, --schedule, and --out are"
-                " for a new one.",
+                " only for a new sweep.",
                 code="conflict",
                 file=str(folder),
             )
@@ -152,7 +152,7 @@ def _axes(base: Recipe, over: list[str]) -> list[Axis]:
         axis, base = grid.axis(field, variants), variants[0]
         if axis.field in {other.field for other in axes}:
             raise SweepError(
-                f"--over {axis.field} is given twice; list all its values in one.",
+                f"--over {axis.field} is given twice; list all its values in one --over.",
                 code="duplicate-value",
                 field=axis.field,
             )
@@ -208,7 +208,7 @@ def _show_results(stored: Sweep, folder: Path, as_json: bool) -> None:
     header, rows = summary.cells(stored, table)
     shown = Grid(box=SIMPLE, title=str(folder), title_justify="left")
     for i, name in enumerate(header):
-        left = name == "open" or i < len(stored.axes)
+        left = name == "other runs" or i < len(stored.axes)
         shown.add_column(name, justify="left" if left else "right", no_wrap=not left)
     for row in rows:
         shown.add_row(*row)
@@ -223,7 +223,7 @@ def _show_results(stored: Sweep, folder: Path, as_json: bool) -> None:
 
 
 def _watch(folder: Path, stored: Sweep, options: Options, as_json: bool) -> int:
-    """Do the runs and report; returns the exit code."""
+    """Execute the runs and report on them; returns the exit code."""
     before = trials.progress_of(folder, stored)
     counts = Counter[str](run.state for run in before.values())
     display = _Json() if as_json else _Terminal(folder, stored, before, options)
@@ -344,7 +344,7 @@ class _Terminal:
         if trial is None:
             hosts = " and ".join(fields["hosts"])
             where = f" on {hosts}" if hosts else ""
-            return self._line(f"Waiting for {_runs(fields['runs'])} of other processes{where}")
+            return self._line(f"Waiting for other processes to end {_runs(fields['runs'])}{where}")
         if update.kind == "started":
             self._tasks[trial.name] = self._bar.add_task(
                 trial.name, total=trial.recipe.total_iterations, note=""
@@ -367,7 +367,7 @@ class _Terminal:
         if update.kind != "interrupted":
             if update.kind == "failed":
                 self._failed.add(trial.name)
-            # other processes may have ended some as well
+            # other processes may have ended some of theirs as well
             self._progress = trials.progress_of(self._folder, self._sweep)
             over = {name for name, run in self._progress.items() if run.over}
             self._over = len(over | self._failed)

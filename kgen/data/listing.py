@@ -39,7 +39,7 @@ _INTERNAL = {
 
 READ_BYTES = 2**16
 MAX_DEPTH = 30
-"""How many folders may contain each other; in a ZIP file, each level costs only two bytes."""
+"""How deeply folders may be nested; in a ZIP file, each level costs only two bytes."""
 _TOO_DEEP = f"more than {MAX_DEPTH} folders deep"
 
 
@@ -56,9 +56,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except NotImplementedError:
-        raise Unreadable(
-            "it is packed in a way that is not supported; unpack the ZIP file"
-        ) from None
+        raise Unreadable("its compression method is not supported; unpack the ZIP file") from None
     except RuntimeError:
         raise Unreadable("it is encrypted; unpack the ZIP file") from None
     except Exception as error:  # whatever a decompressor raises; bzip2, an OSError

@@ -1,6 +1,6 @@
 """Finds out whether this process is one of several, started by torchrun or `accelerate launch`.
 
-Independent of torch, which a process of its own loads later.
+Does not import torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ProcessError(KGenError, RuntimeError):
 
 
 class ProcessLost(ProcessError):
-    """Another process of the run has ended or does not answer."""
+    """Another process of the run has ended or is not responding."""
 
     code = "process-lost"
 

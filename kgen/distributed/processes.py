@@ -35,11 +35,11 @@ from kgen.distributed.world import Part, World
 from kgen.events import Arrays
 
 FRAME = 1024
-"""Bytes of a message; a longer one is followed by the rest of it."""
+"""Bytes in the first part of a message; the rest of a longer message follows."""
 COMMUNICATION = re.compile("gloo|nccl|connection|timed out|process ?group", re.IGNORECASE)
-"""In the errors of a process group that have no class of their own."""
+"""Occurs in those errors of a process group that have no class of their own."""
 SIGN_SECONDS = 1.0
-"""Between two signs of life from rank 0 while it works alone."""
+"""Shortest time between two signs of life from rank 0 while it works alone."""
 
 
 class LeaderEnded(Exception):
@@ -51,7 +51,7 @@ class Processes(World):
 
     Args:
         device: the kind of device that they compute on: "cpu" or "cuda".
-        timeout: seconds after which a process that does not answer is given up.
+        timeout: seconds after which a process that does not respond counts as lost.
 
     Raises ProcessLost if the processes do not find each other.
     """
@@ -61,7 +61,7 @@ class Processes(World):
 
         self.timeout = timeout
         limit = datetime.timedelta(seconds=timeout)
-        # a warning about OMP_NUM_THREADS; torchrun sets it to 1 unless the user does
+        # avoids a warning about OMP_NUM_THREADS; torchrun sets it to 1 unless the user has set it
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
         with self._others_alive():
             state = PartialState(
@@ -239,9 +239,9 @@ class Processes(World):
             if not isinstance(error, dist.DistError) and not COMMUNICATION.search(str(error)):
                 raise
             raise ProcessLost(
-                "Another process of this run has ended or not answered within"
+                "Another process of this run has ended, or has not responded for"
                 f" {self.timeout:.0f} seconds, so the run has stopped. Everything up to its last"
-                " checkpoint is saved: resume it on as many processes.",
+                " checkpoint is saved: resume the run with the same number of processes.",
                 seconds=self.timeout,
                 cause=str(error).partition("\n")[0],
             ) from None

@@ -13,8 +13,8 @@ class Rounds:
     """A run's iterations in rounds: in each, every process makes one batch of the same resolution.
 
     Iterations are numbered over the whole run, within a round by rank, so a run has the same
-    iterations however many processes make them. If they do not divide, the last round has fewer and
-    the other processes wait.
+    iterations however many processes make them. If their number is not a multiple of N, the last
+    round has fewer, and the other processes wait.
 
     Args:
         processes: N.
@@ -55,13 +55,13 @@ class Rounds:
 
 
 def check_divides(recipe: Recipe, processes: int) -> None:
-    """RecipeError if this many processes cannot divide a recipe's batches between them."""
+    """Raises RecipeError if this many processes cannot share a recipe's batches evenly."""
     if recipe.student_batch % processes or recipe.student_batch < 2 * processes:
         nearest = max(2, round(recipe.student_batch / processes)) * processes
         raise RecipeError(
             f"Recipe field 'student_batch' is {recipe.student_batch}, which {processes} processes"
-            " cannot divide into equal batches of at least two images. Set it to a multiple, such"
-            f" as {nearest}, or start another number of processes.",
+            " cannot divide into equal batches of at least two images. Set it to a multiple of"
+            f" {processes}, such as {nearest}, or start a different number of processes.",
             code="not-divisible",
             field="student_batch",
             value=recipe.student_batch,
@@ -82,8 +82,9 @@ def check_divides(recipe: Recipe, processes: int) -> None:
     if batches % processes and len(recipe.resolutions) > 1:
         raise RecipeError(
             f"The recipe makes {batches} batches of images per resolution ('epochs' times"
-            f" 'iterations'), which {processes} processes cannot divide. With several resolutions,"
-            " set 'epochs' or 'iterations' to a multiple, or start another number of processes.",
+            " 'iterations'). With several resolutions, this must be a multiple of the number of"
+            f" processes, {processes}: change 'epochs' or 'iterations', or start a different number"
+            " of processes.",
             code="not-divisible",
             field="epochs",
             value=recipe.epochs,

@@ -72,7 +72,7 @@ class World:
         return {}
 
     def contribute(self, own_part: Callable[[], dict[str, Tensor]]) -> None:
-        """Set what this process answers to `collect`."""
+        """Set what this process sends in response to `collect`."""
 
 
 ALONE = World()

@@ -185,7 +185,7 @@ class Gate:
 
 
 class LedGate(Gate):
-    """The gate of one of several processes, each with one thread. All do as rank 0's does."""
+    """The gate of one of several processes, each with one thread. They all follow rank 0's."""
 
     def __init__(self, controls: Controls, world: World):
         super().__init__(controls, single_thread=True)

@@ -256,7 +256,7 @@ class LoopState:
         )
 
     def add_to_centers(self, embedding: Tensor, positions: Tensor) -> None:
-        """Count teacher embeddings [B,d] of new images in the class centers, if there are any.
+        """Add the teacher embeddings [B,d] of new images to the class centers, if there are any.
         Collective.
         """
         if self.centers is not None:
@@ -302,8 +302,8 @@ class LoopState:
     ) -> None:
         """Restore the output of `tensors`.
 
-        `read_batch(iteration)` returns the arrays of a journaled batch. Other processes than the
-        first find their own part under "rank.1.".
+        `read_batch(iteration)` returns the arrays of a journaled batch. Processes other than
+        the first find their own part under "rank.1." and so on.
         """
         own = f"rank.{self.world.rank}."
         tensors = tensors | {

@@ -149,5 +149,7 @@ def _process_warnings(setting: Setting) -> list[tuple[str, str]]:
             f"{processes} processes cannot divide {batches} batches of images evenly, so"
             f" {processes - batches % processes} of them wait in the last round."
         )
-        found.append((text, "To use all of them, set epochs or iterations to a multiple."))
+        found.append(
+            (text, f"To use all of them, make epochs × iterations a multiple of {processes}.")
+        )
     return found

@@ -137,7 +137,7 @@ class Runner:
         if (processes := info.get("processes", 1)) != world.size:
             raise JournalError(
                 f"{run.path} is a run of {_count(processes)}, each with its own generator and part"
-                f" of the pool; it cannot be resumed by {_count(world.size)}. Resume it with:"
+                f" of the pool; it cannot be resumed with {_count(world.size)}. Resume it with:"
                 f" {launch_command(processes, 'resume', str(run.path))}",
                 code="other-processes",
                 processes=processes,

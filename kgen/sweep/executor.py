@@ -1,4 +1,4 @@
-"""Does the runs of a sweep in child processes, and yields what happens.
+"""Executes the runs of a sweep in child processes, and yields what happens.
 
 Each run is `python -m kgen run - --control` in its own run folder. Other processes may work on the
 same sweep; see `kgen.sweep.leases`. Prints nothing.
@@ -26,7 +26,7 @@ from kgen.system.child import COMMAND, Child
 
 POLL_SECONDS = 0.2
 RETRY_SECONDS = 2.0
-"""How often to look whether a run that another process has is free."""
+"""How often to check whether a run that another process holds has become available."""
 WRITE_SECONDS = 2.0
 """Shortest time between two rewrites of the results."""
 
@@ -38,7 +38,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Update:
-    """Something happened to a trial, or (`waiting`) this process waits for others."""
+    """Something happened to a trial, or (`waiting`) this process is waiting for others."""
 
     kind: Kind
     trial: Trial | None = None
@@ -47,7 +47,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep is done; nothing here changes what a run computes, except its threads."""
+    """How a sweep is executed; only `threads` affects what a run computes."""
 
     workers: int = 1
     threads: int = 1
@@ -71,7 +71,7 @@ def execute(
     options: Options,
     interrupts: Callable[[], int] = lambda: 0,
 ) -> Generator[Update, None, None]:
-    """Do what is left of a sweep, whose folder contains `sweep.json`.
+    """Execute what is left of a sweep, whose folder contains `sweep.json`.
 
     A failed run does not end the sweep. Each run is tried once. `interrupts` returns how often the
     user has asked to stop: after the first time, the runs stop at their next step; after the
@@ -132,7 +132,7 @@ class _Execution:
         self.jobs: list[_Job] = []
         self.queue = list(sweep.trials)
         self.elsewhere: list[Trial] = []
-        """Trials that other processes have."""
+        """Trials that other processes hold."""
         self.stopping = 0
         self._retried_at = self._written_at = time.monotonic()
         self._changed = False
@@ -223,7 +223,7 @@ class _Execution:
             elif message["kind"] == "error":
                 job.error = message
         if self.leases.lost(job.trial.name) and code is None:
-            job.child.terminate()  # another process has taken the trial over
+            job.child.terminate()  # another process has taken over the trial
             return
         for event in job.new_events():
             if isinstance(event, events.Evaluated) and (point := trials.point(event)):
@@ -282,5 +282,5 @@ class _Execution:
 
     def _write_results(self) -> None:
         self._written_at, self._changed = time.monotonic(), False
-        with contextlib.suppress(OSError):  # open in a spreadsheet; the next time will do
+        with contextlib.suppress(OSError):  # open in a spreadsheet; the next write will succeed
             summary.write(self.folder, self.sweep, trials.progress_of(self.folder, self.sweep))

@@ -1,7 +1,7 @@
 """A sweep as data: a recipe, axes of values, and seeds; its trials, and their folders' names.
 
-`sweep.json` stores it in the sweep's folder. It may grow, because the runs already there keep their
-meaning: more values of an axis, more seeds. Anything else makes it another sweep.
+`sweep.json` stores it in the sweep's folder. A sweep may grow (more values on an axis, more seeds),
+because its existing runs keep their meaning. Any other change makes it a different sweep.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SweepError(KGenError, ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """A recipe field and the values that it takes, as JSON has them."""
+    """A recipe field and the values that it takes, as they are in JSON."""
 
     field: str
     values: tuple[Any, ...]
@@ -80,7 +80,7 @@ class _SweepFile(BaseModel):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A base recipe, the axes, and the seeds. `version` is the K-Gen version that began it."""
+    """A base recipe, the axes, and the seeds. `version` is the K-Gen version that started it."""
 
     recipe: Recipe
     axes: tuple[Axis, ...]
@@ -141,7 +141,7 @@ class Sweep:
     def trial_name(self, values: Sequence[Any], seed: int) -> str:
         """The name of a trial's folder: "kr-0.1_generator_steps-20_seed-0".
 
-        Different trials have different names, on file systems that ignore case as well.
+        Different trials have different names, even on file systems that ignore case.
         """
         parts = [f"{label}-{_slug(text(value))}" for label, value in zip(self.labels, values)]
         name = "_".join((*parts, f"seed-{seed}"))
@@ -201,7 +201,7 @@ def parse_over(option: str) -> tuple[str, list[str]]:
     if field in ("seed", "name"):
         raise SweepError(
             f"--over {option}: "
-            + ("use --seeds." if field == "seed" else "a name does not change a run."),
+            + ("use --seeds." if field == "seed" else "the name does not affect a run."),
             code="conflict",
             field=field,
         )
@@ -223,7 +223,7 @@ def _split(raw: str) -> list[str]:
 
 
 def value_of(recipe: Recipe, field: str) -> Any:
-    """A field's value as JSON has it."""
+    """A field's value as it is in JSON."""
     *outer, last = field.split(".")
     section = recipe.model_dump(mode="json")
     for key in outer:
@@ -239,7 +239,7 @@ def axis(field: str, variants: Sequence[Recipe]) -> Axis:
     for i, value in enumerate(values):
         if value in values[:i]:
             raise SweepError(
-                f"--over {field} has the value {text(value)} twice.",
+                f"--over {field} lists the value {text(value)} twice.",
                 code="duplicate-value",
                 field=field,
                 value=value,
@@ -278,7 +278,7 @@ def read(folder: Path) -> Sweep:
         ) from None
     except (ValidationError, ValueError) as error:  # RecipeError is a ValueError
         raise SweepError(
-            f"{file} is not the description of a sweep ({str(error).splitlines()[0]}).",
+            f"{file} does not describe a sweep ({str(error).splitlines()[0]}).",
             code="damaged",
             file=str(file),
         ) from None
@@ -287,7 +287,7 @@ def read(folder: Path) -> Sweep:
 def write(folder: Path, sweep: Sweep) -> Sweep:
     """Store a sweep in a folder, together with what is already there; returns their union.
 
-    Raises SweepError if the folder contains another sweep, or something else.
+    Raises SweepError if the folder contains a different sweep, or something else.
     """
     if is_sweep(folder):
         existing = read(folder)
@@ -339,8 +339,8 @@ def union(folder: Path, existing: Sweep, requested: Sweep) -> Sweep:
         differences.append(f"in its recipe, {first_few(changed)}")
     if differences:
         raise SweepError(
-            f"{folder} contains another sweep: {'; '.join(differences)}. Choose another folder with"
-            " --out.",
+            f"{folder} contains a different sweep: {'; '.join(differences)}. Choose another folder"
+            " with --out.",
             code="other-sweep",
             file=str(folder),
             differences=differences,

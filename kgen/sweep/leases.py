@@ -3,12 +3,12 @@
 A lease is a file, `leases/TRIAL.N`, that its holder creates exclusively and renews every few
 seconds. The trial belongs to the holder of the highest N. A lease that is released, or that nobody
 has renewed for a minute, is succeeded by N + 1, which again only one process can create; no file is
-ever deleted or replaced, so nobody can take away a lease that was just taken. Whether a lease is
-being renewed is measured by one's own clock: the clocks of the machines need not agree.
+ever deleted or replaced, so nobody can take away a lease that was just taken. Each process measures
+on its own clock whether a lease is being renewed: the clocks of the machines need not agree.
 
 The lock of a run folder (`kgen.system.files.FolderLock`) cannot do this: it exists only once the
-engine has been loaded and, on some network drives, only on one machine. It remains the second
-barrier: of two engines in one folder, the second refuses to start.
+engine has been loaded and, on some network drives, applies only within one machine. It remains the
+second barrier: of two engines in one folder, the second refuses to start.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Leases:
         self._held: dict[str, int] = {}
         self._lost: set[str] = set()
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
-        """The newest lease of a trial and its time of renewal; when this process first saw it."""
+        """By trial: (the newest lease and its last renewal; when this process first saw that)."""
         self._lock, self._closed = threading.Lock(), threading.Event()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class Leases:
         return True
 
     def release(self, name: str) -> None:
-        """Let others have the trial; what it needs next is in its run folder."""
+        """Let others have the trial; its run folder contains all that they need to continue it."""
         with self._lock:
             number = self._held.pop(name, None)
             lost = name in self._lost
@@ -133,7 +133,7 @@ class Leases:
             return None
         try:
             owner = json.loads(data)
-        except ValueError:  # just created
+        except ValueError:  # just created, not yet written
             return {}
         return owner if isinstance(owner, dict) else {}
 
@@ -156,7 +156,7 @@ def _unwritable(file: Path, error: OSError) -> SweepError:
 
 
 def _is_alive(pid: object) -> bool:
-    """Whether a process of this machine exists; True if that is unknown."""
+    """Whether a process exists on this machine; True if that is unknown."""
     if not isinstance(pid, int) or pid <= 0:
         return True
     if sys.platform == "win32":

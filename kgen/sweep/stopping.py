@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FEWEST = 3
-"""Finished trials without which no other is stopped."""
+"""How many trials must have finished before another one can be stopped."""
 MARGIN = 0.05
 RULE = (
-    "Stop a trial once it has taken half of its student steps and its accuracy is more than"
-    " --margin below the median of the finished trials at the same step. Needs three finished"
-    " trials."
+    "Stop a run if it has taken at least half of its student steps and its accuracy is below the"
+    " median of the finished runs at the same step by more than --margin. Needs three finished"
+    " runs."
 )
 
 
 @dataclass(frozen=True)
 class Point:
-    """A test of a student: after `steps` student steps, a share of images named correctly (or like
-    the teacher, if they are not `real`).
+    """A test of a student: after `steps` student steps, the share of images classified correctly
+    (or like the teacher, if they are not `real`).
     """
 
     steps: int
@@ -51,8 +51,8 @@ def judge(
 ) -> Verdict | None:
     """Whether a trial with this newest test, out of `total_steps` student steps, is hopeless.
 
-    `finished`: the curves of finished trials. Each counts with its last test up to that step, if it
-    has one of the same kind (on real images, or on synthetic ones).
+    `finished`: the curves of finished trials. Each is represented by its last test up to that step,
+    if it has one of the same kind (on real images, or on synthetic ones).
     """
     if 2 * point.steps < total_steps:
         return None

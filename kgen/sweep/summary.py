@@ -28,7 +28,7 @@ STATE_TITLES = {"stopped": "stopped early", "waiting": "not started"}
 @dataclass(frozen=True)
 class Line:
     """A configuration and its results: means over its finished runs, with the sample standard
-    deviation from two runs on; None if there is nothing to average.
+    deviation if there are two or more; None if there is nothing to average.
     """
 
     values: tuple[Any, ...]
@@ -45,7 +45,7 @@ class Line:
     agreement_runs: int
     seconds: float | None
     states: dict[str, int]
-    """How many runs are in which state."""
+    """How many runs are in each state."""
 
     @property
     def open_states(self) -> str:
@@ -84,7 +84,7 @@ def lines(sweep: Sweep, progress: Mapping[str, Progress]) -> list[Line]:
 
 def cells(sweep: Sweep, table: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     """Header and rows as text; columns that are empty in every line are omitted."""
-    header = [*sweep.labels, "accuracy", "real images", "agreement", "runs", "time", "open"]
+    header = [*sweep.labels, "accuracy", "real images", "agreement", "runs", "time", "other runs"]
     rows = [
         [
             *map(text, line.values),
@@ -111,7 +111,7 @@ def markdown(sweep: Sweep, table: Sequence[Line]) -> str:
     total = sum(sum(line.states.values()) for line in table)
     done = sum(len(line.seeds) for line in table)
     varied = ", ".join(f"`{axis.field}`" for axis in sweep.axes) or "the seed only"
-    left = {i for i, name in enumerate(header) if name == "open" or i < len(sweep.labels)}
+    left = {i for i, name in enumerate(header) if name == "other runs" or i < len(sweep.labels)}
     return (
         f"# Sweep of {_plain(sweep.recipe.name)}\n\n"
         f"Varied: {varied}. {done:,} of {total:,} runs are finished.\n\n"

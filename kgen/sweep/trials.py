@@ -1,4 +1,4 @@
-"""How far a trial has got, from its run folder alone: a sweep keeps no other record of its runs."""
+"""A trial's progress, from its run folder alone: a sweep keeps no other record of its runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEEDED = tuple(
     f'"kind":"{kind}"'.encode() for kind in ("evaluated", "control", "run_finished", "run_failed")
 )
 MACHINE_FIELDS = {"name", "embedding", "real_images", "classes"}
-"""Fields that a run folder may write differently than the recipe that it was started with."""
+"""Fields whose values in a run folder may differ from the recipe that the run was started with."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def progress(folder: Path, trial: Trial) -> Progress:
     recipe, found = _read(path, key)
     if recipe is not None and (other := _differences(recipe, trial.recipe)):
         return Progress(
-            "failed", why=f"Its folder contains another run (other {other}).", resumable=False
+            "failed",
+            why=f"Its folder contains a different run (different {other}).",
+            resumable=False,
         )
     if found.state == "interrupted" and being_written(path):
         return replace(found, state="running")
@@ -76,7 +78,7 @@ def progress_of(folder: Path, sweep: Sweep) -> dict[str, Progress]:
 
 
 def point(event: events.Evaluated) -> Point | None:
-    """A test of a student during a run; None for the test at its end, which names no step."""
+    """A test of a student during a run; None for the test at its end, which has no step."""
     score = event.student
     return (
         None if event.step is None else Point(event.step + 1, score.accuracy, score.n, score.real)

@@ -34,7 +34,7 @@ UNSUPPORTED = {
 
 
 def portable_name(name: str) -> str:
-    """A file's name, changed where some system would take it for something else: on Windows,
+    """A file's name, changed if some system would interpret it as something else: on Windows,
     `C:a.png` is on drive C, and `con.png` is the console.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].strip(".")

@@ -24,7 +24,7 @@ RESULTS_PAGE = ROOT / "docs" / "results.md"
 
 
 MAX_TYPED = 4096
-"""Longest path that someone may type, in characters; systems allow no longer ones."""
+"""Longest path that someone may type, in characters; no system allows longer ones."""
 UNKNOWN_HOME = Path("$KGEN_HOME")
 """Stands in for the home folder if there is none: it contains nothing, and a message that shows it
 still makes sense.
@@ -38,13 +38,13 @@ class HomeError(KGenError):
 
 
 class PathError(KGenError, ValueError):
-    """A typed text that cannot be a path."""
+    """Typed text that cannot be a path."""
 
     code = "path"
 
 
 def typed_path(text: Any) -> str:
-    """The absolute path that a person means by what they typed or pasted; empty if that is nothing.
+    """The absolute path that a person means by the text they typed or pasted; "" if it is empty.
 
     Removes the quotes of "Copy as path" on Windows and of Linux file managers, and replaces ~. A
     relative path starts at the current folder of this process, so call this before the path
@@ -61,12 +61,12 @@ def typed_path(text: Any) -> str:
         path = path[1:-1].strip()
     expanded = os.path.expanduser(path)
     if expanded.startswith("~") and not os.path.lexists(expanded):
-        raise PathError(f"The path {path[:60]!r} starts with an unknown user.", code="unknown-user")
+        raise PathError(f"The path {path[:60]!r} names an unknown user.", code="unknown-user")
     return expanded and os.path.abspath(expanded)
 
 
 def last_part(path: str) -> str:
-    """The name of a folder or file whose path may come from any system, without its place."""
+    """The name of a folder or file, without the rest of its path, which may be from any system."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 

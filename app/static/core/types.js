@@ -212,7 +212,7 @@
  * @property {Student} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales
- * @property {number} processes They share each turn of a resolution.
+ * @property {number} processes How many share each turn of a resolution.
  * @property {{ kind: string, label: string }} map
  * @property {Judge | null} judge
  * @property {Group | null} making The batch in progress.
@@ -425,7 +425,7 @@
  * @property {boolean} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales
- * @property {number} processes They share each turn of a resolution.
+ * @property {number} processes How many share each turn of a resolution.
  * @property {{ kind: string, label: string }} map
  * @property {number} done Iterations.
  * @property {boolean} over
@@ -515,7 +515,7 @@
  * @property {string} recipe
  * @property {string[]} fields What is varied.
  * @property {number} runs
- * @property {Record<string, number>} states How many runs are in which state.
+ * @property {Record<string, number>} states How many runs are in each state.
  * @property {number} began Seconds since 1970.
  */
 

@@ -339,8 +339,8 @@ export class SweepView {
               (cell, x) =>
                 `${escape(all[across].label)} ${escape(all[across].values[x])}, ${escape(all[down].label)} ${escape(all[down].values[y])}<br>` +
                 (cell.n
-                  ? `mean ${word} ${percentage(cell.mean, 2)}%<br>s.d. ${cell.deviation == null ? '–' : `${percentage(cell.deviation, 2)} points`}<br>n = ${num(cell.n)} runs`
-                  : 'no finished run'),
+                  ? `mean ${word} ${percentage(cell.mean, 2)}%<br>s.d. ${cell.deviation == null ? '–' : `${percentage(cell.deviation, 2)} points`}<br>n = ${num(cell.n)}`
+                  : 'no finished runs'),
             ),
           ),
           texttemplate: '%{text}',

@@ -247,7 +247,7 @@ class TeacherDialog {
   // --- input -----------------------------------------------------------------------------------
 
   /**
-   * Takes another file; not during a check, whose findings are about the file that is shown.
+   * Shows a different file, except during a check, whose findings are about the current one.
    * @param {File | null} file
    */
   #setFile(file) {
