@@ -170,7 +170,9 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
             )
         )
     if not mismatched and (unfinished or uneven):
-        head += " They are not equally far along: compare them at equal pixels, not at their ends."
+        head += (
+            " They are not equally far along: compare them at equal pixels, not at the end of each."
+        )
     return {"comparable": not mismatched, "head": head, "lines": lines}
 
 

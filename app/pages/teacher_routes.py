@@ -57,7 +57,7 @@ def install(app: FastAPI, checks: TeacherChecks) -> None:
             return _error_response(
                 Refused(
                     f"The request is larger than {MAX_BODY_BYTES / 1e6:.0f} MB. Shorten"
-                    " class names.",
+                    " the class names.",
                     413,
                     code="too-large",
                 )

@@ -207,8 +207,8 @@ def _rejected(path: str, rejection: Forbidden) -> Response:
 def _unknown_host(host: str) -> Forbidden:
     name = _hostname(host) if HOST_PATTERN.fullmatch(host) else ""
     return Forbidden(
-        f"This app does not answer to the host name {name or 'of this request'}. To allow it, start"
-        f" the app with --allow-host {name or 'NAME'} and reload this page.",
+        f"This app does not accept requests for the host name {name or 'of this request'}. To allow"
+        f" it, start the app with --allow-host {name or 'NAME'} and reload this page.",
         code="unknown-host",
         host=name,
     )

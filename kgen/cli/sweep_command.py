@@ -344,7 +344,9 @@ class _Terminal:
         if trial is None:
             hosts = " and ".join(fields["hosts"])
             where = f" on {hosts}" if hosts else ""
-            return self._line(f"Waiting for other processes to end {_runs(fields['runs'])}{where}")
+            return self._line(
+                f"Waiting for other processes to finish {_runs(fields['runs'])}{where}"
+            )
         if update.kind == "started":
             self._tasks[trial.name] = self._bar.add_task(
                 trial.name, total=trial.recipe.total_iterations, note=""

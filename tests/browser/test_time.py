@@ -94,9 +94,9 @@ def test_a_live_run_is_scrubbed_while_it_goes_on(little_run: Studio, app: App):
 
         studio.until("the frame's image", same)
         studio.page.keyboard.press("ArrowRight")
-    assert "showing iteration" in studio.text(".p-gallery .note") and "live is at" in studio.text(
+    assert "showing iteration" in studio.text(
         ".p-gallery .note"
-    )
+    ) and "the run is at" in studio.text(".p-gallery .note")
     before = studio.counters
     studio.until("the run continues", lambda: studio.counters[0] > before[0] + 3, LATER)
     assert studio.sentence.startswith("Replay")

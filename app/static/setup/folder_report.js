@@ -39,6 +39,6 @@ export function missingRemark(missing, selected) {
   const more = missing.length - MAX_NAMED;
   const names = missing.slice(0, MAX_NAMED).join(', ') + (more > 0 ? ` and ${more} more` : '');
   return missing.length === selected
-    ? `The folder has no image of a selected class. Missing: ${names}.`
-    : `${missing.length} of ${selected} selected classes have no real test image; accuracy covers only the others. Missing: ${names}.`;
+    ? `The folder has no images of the selected classes. Missing: ${names}.`
+    : `${missing.length} of ${selected} selected classes have no real test images; accuracy covers only the others. Missing: ${names}.`;
 }

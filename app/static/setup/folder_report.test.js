@@ -38,5 +38,5 @@ test('all classes: the report itself', () => {
 test('missing classes are counted, and the first ones named', () => {
   assert.match(missingRemark(['pig'], 3), /^1 of 3 .*: pig\.$/);
   assert.match(missingRemark(['a', 'b', 'c', 'd', 'e', 'f', 'g'], 8), / and 2 more\.$/);
-  assert.match(missingRemark(['pig'], 1), /no image of a selected class/);
+  assert.match(missingRemark(['pig'], 1), /no images of the selected classes/);
 });

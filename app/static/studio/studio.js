@@ -331,7 +331,7 @@ class Studio {
     setText(
       note,
       lag
-        ? `showing iteration ${num(lag.showing + 1)} · ${ended ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}`
+        ? `showing iteration ${num(lag.showing + 1)} · ${ended ? 'the run ended' : 'the run is'} at ${num(lag.live + 1)}`
         : otherTeacher
           ? `from ${this.snap.teacher.title}; Start switches to ${otherTeacher}`
           : 'newest on the right',
