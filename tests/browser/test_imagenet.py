@@ -47,7 +47,7 @@ def test_the_form_offers_what_the_teacher_can(imagenet: Studio):
     assert imagenet.chosen("side") == ["28"]
 
 
-def test_a_list_is_pasted_and_what_is_no_class_is_named(imagenet: Studio):
+def test_a_list_is_pasted_and_what_is_not_a_class_is_named(imagenet: Studio):
     imagenet.page.evaluate(PASTE, "goldfish, Zebra; spaceship\nsports_car")
     expect(imagenet.see("#kg-chosen")).to_have_text("3 of 1,000")
     expect(imagenet.see("#kg-classes p[role=status]")).to_have_text(

@@ -149,7 +149,7 @@ def test_the_map_and_what_is_missing_are_those_of_the_file(studio: Studio, batch
     assert f"Σ = {missing.sum():.2f}" in studio.text(".equation figure:has(.miss) small")
 
 
-def test_each_term_is_told_among_its_batch(studio: Studio, batches, app: App):
+def test_each_term_is_reported_among_its_batch(studio: Studio, batches, app: App):
     it, pos = studio.selected
     weights = open_run(app.runs / "little").recipe.weights.model_dump()
     terms = [name for name in PARTS if weights[name]]

@@ -77,7 +77,7 @@ def test_with_allow_host_everything_works(kind, ports, outside):
 
 
 @pytest.mark.parametrize("size", [SIZE, PHONE])
-def test_a_proxy_that_was_not_allowed_is_told_of_in_words(size, outside):
+def test_a_proxy_that_was_not_allowed_is_reported_in_words(size, outside):
     studio = Studio(outside, "http://stranger.example.org/", size)
     try:
         toast = studio.page.get_by_text("--allow-host stranger.example.org").first
@@ -88,7 +88,7 @@ def test_a_proxy_that_was_not_allowed_is_told_of_in_words(size, outside):
         studio.close()
 
 
-def test_a_name_that_was_not_allowed_is_told_of_in_words(outside, app):
+def test_a_name_that_was_not_allowed_is_reported_in_words(outside, app):
     page = outside.new_context().new_page()
     answer = page.goto(app.address.replace("127.0.0.1", "stranger.localhost"))
     assert answer.status == 421

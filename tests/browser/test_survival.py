@@ -16,7 +16,7 @@ from tests.support.studio import LATER, PHONE, SOON, Studio
 pytestmark = pytest.mark.timeout(400)
 
 
-def test_a_killed_engine_is_told_of_and_the_run_can_be_resumed(
+def test_a_killed_engine_is_reported_and_the_run_can_be_resumed(
     app: App, little_run: Studio, visit: Callable[..., Studio]
 ):
     studio = little_run

@@ -50,7 +50,7 @@ def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
     )
 
 
-def test_the_most_frequent_confusions_are_told(monkeypatch):
+def test_the_most_frequent_confusions_are_reported(monkeypatch):
     monkeypatch.setattr("kgen.evaluate.MAX_CONFUSIONS", 2)
     assert confusion(torch.tensor([1, 2, 6]), torch.tensor([1, 5, 4]), 3) == [(0, 2, 5), (2, 0, 4)]
 

@@ -98,7 +98,7 @@ def test_anything_else_is_refused(line):
         events.from_json(line)
 
 
-def test_a_file_name_that_is_no_text_does_not_end_a_run():
+def test_a_file_name_that_is_not_valid_text_does_not_end_a_run():
     line = events.Warned(text="x\udcff.png and 猫.png cannot be read", t=1.5).to_json()
     assert events.from_json(line) == events.Warned(text="x?.png and 猫.png cannot be read", t=1.5)
     class_names = events.RunStarted.model_validate(ONE_OF_EACH[0].model_dump() | {"name": "\udcff"})

@@ -65,7 +65,7 @@ def test_the_note_is_renewed_and_expires_with_its_process(tmp_path, no_locks, mo
     FolderLock(tmp_path, attempts=1).release()
 
 
-def test_a_held_lock_is_no_drive_without_locks(tmp_path):
+def test_a_held_lock_is_not_a_drive_without_locks(tmp_path):
     lock = FolderLock(tmp_path)
     assert lock.supported and is_locked(tmp_path)
     with pytest.raises(Locked):

@@ -212,7 +212,7 @@ def test_map_of_the_bundled_teacher_is_eq_5(teacher, images):
         )
 
 
-def test_channels_last_are_no_map():
+def test_channels_last_are_not_a_map():
     network = Toy("mean")
     network.output_fmt = "NHWC"
     assert toy_teacher(network).map_kind == "none"
@@ -292,7 +292,7 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path):
         zoo.load_teacher(tmp_path / "t.safetensors")
 
 
-def test_a_student_is_no_teacher(tmp_path):
+def test_a_student_is_not_a_teacher(tmp_path):
     student = zoo.build_student("small-cnn-20k", 1, 10, 0)
     file = tmp_path / "student.safetensors"
     file.write_bytes(

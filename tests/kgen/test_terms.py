@@ -114,7 +114,7 @@ def test_columns_keep_their_names_when_the_method_gains_a_term(quick, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_weight_of_0_changes_nothing_but_what_is_told(quick, tmp_path):
+def test_a_weight_of_0_changes_only_what_is_reported(quick, tmp_path):
     plain, watched = tmp_path / "plain", tmp_path / "watched"
     Runner.new(quick, plain).run()
     Runner.new(quick, watched, terms=[Term("bright", brightness, weight=0.0)]).run()

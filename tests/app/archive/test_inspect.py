@@ -308,7 +308,7 @@ def test_a_long_run_is_sampled_and_says_so(client, folder, monkeypatch):
     assert told["looked"] == 3 and told["of"] == 4, "first, last, and its own"
 
 
-def test_a_term_of_the_whole_batch_is_told_with_other_iterations(client, folder, tmp_path):
+def test_a_term_of_the_whole_batch_is_reported_with_other_iterations(client, folder, tmp_path):
     files = batches(folder, "sizes")
     for it, arrays in enumerate(files):
         arrays["parts"][:, PARTS.index("bn")] = it + 0.5
@@ -522,7 +522,7 @@ def test_the_grid_holds_what_was_chosen_row_by_row(client, folder):
         "where=" + "9" * 5000,
     ],
 )
-def test_what_is_no_order_and_no_condition_is_refused(client, query):
+def test_an_invalid_order_or_condition_is_refused(client, query):
     answer = client.get(f"/kg/inspect/done/1/zip/{C}/3?{query}")
     assert answer.status_code == 404 and re.fullmatch(r".{10,120}\.", answer.text)
 
@@ -544,7 +544,7 @@ def test_what_is_unknown_fits_no_condition_and_comes_last(folder):
     ] == len(known)
 
 
-def test_a_class_name_is_no_formula_and_no_path():
+def test_a_class_name_is_neither_a_formula_nor_a_path():
     from app.archive.downloads import slug, spreadsheet_safe
 
     assert spreadsheet_safe("=1+1") == "'=1+1" and spreadsheet_safe("Dress") == "Dress"

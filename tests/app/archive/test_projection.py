@@ -148,7 +148,7 @@ def test_a_fitter_that_fails_takes_too_long_or_is_closed_leaves_no_process(tmp_p
     closed.close()
 
 
-def test_rows_that_are_no_numbers_are_left_out_and_bad_files_refused(tmp_path):
+def test_rows_that_are_not_numbers_are_left_out_and_bad_files_refused(tmp_path):
     embedding = np.ones((4, 6), np.float16)
     embedding[2] = np.nan
     np.savez(tmp_path / "r.npz", embedding=embedding, labels=np.arange(4))

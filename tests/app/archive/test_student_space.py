@@ -102,7 +102,7 @@ def test_procrustes_is_the_best_turn():
     assert np.allclose(a @ procrustes_rotation(a, a @ q), a @ q)
 
 
-def test_few_classes_dimensions_and_numbers_that_are_none_are_no_obstacle():
+def test_few_classes_few_dimensions_and_invalid_numbers_are_no_obstacle():
     seen = view(5, anchors=True)
     two = seen | {"anchors": seen["anchors"][:2]}
     out = StudentSpace().add(two, RADII)

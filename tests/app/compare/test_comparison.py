@@ -85,7 +85,7 @@ def test_every_point_knows_its_pixels_seconds_and_steps():
     )
 
 
-def test_columns_are_bounded_and_means_of_what_was_told():
+def test_columns_are_bounded_and_means_of_what_was_reported():
     means = Means()
     values = [
         float(i % 100) for i in range(100_003)
@@ -129,7 +129,7 @@ def test_terms_that_take_no_part_have_no_column():
     )
 
 
-def test_what_is_no_number_is_left_out_in_words():
+def test_what_is_not_a_number_is_left_out_in_words():
     columns = folded(standin.recipe())
     columns.add(
         events.StudentStep(t=9.0, step=99, loss=float("nan"), parts={"kl": float("nan")}, lr=0.1)
@@ -263,7 +263,7 @@ def test_no_difference_is_hidden():
     )
 
 
-def test_a_run_that_has_not_begun_is_no_difference_yet():
+def test_a_run_that_has_not_begun_is_not_a_difference_yet():
     r = standin.recipe(**{"weights.kr": 0.0})
     assert verdict([side(), Side("b", r, Columns(r), "going", "sha")])["comparable"]
 
@@ -576,7 +576,7 @@ def test_one_switch_flipped_runs_beside_the_first(client, folder):
         time.sleep(0.1)
 
 
-def test_flips_that_are_none_are_refused(client):
+def test_invalid_flips_are_refused(client):
     for body, code in (
         ({"switch": "weights.kr=9"}, "unknown-switch"),
         ({}, "no-field"),

@@ -459,7 +459,7 @@ def test_a_run_travels_as_one_file(client, folder):
     )
 
 
-def test_a_file_that_is_none_is_one_sentence(client, folder, monkeypatch):
+def test_an_invalid_file_gives_one_sentence(client, folder, monkeypatch):
     for body in (b"", b"PK", b"x" * 100_000, client.get("/kg/bundle/done").content[:-1]):
         answer = client.post("/kg/bundle", content=body)
         assert (

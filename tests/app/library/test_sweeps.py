@@ -89,5 +89,5 @@ def test_unknown_and_damaged_sweeps_are_refused(client, folder):
 
 
 @pytest.mark.parametrize("name", ["grid.", ".kr", "grid..", "nothing.kr-0", "grid.sweep"])
-def test_a_name_that_is_no_run_of_a_sweep_is_refused(client, name):
+def test_a_name_that_is_not_a_run_of_a_sweep_is_refused(client, name):
     refused(client.get(f"/kg/inspect/{name}"), 404, "unknown-run")

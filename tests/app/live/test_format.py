@@ -38,7 +38,7 @@ def test_halves_go_up_as_on_the_page(correct, digits):
 
 
 @pytest.mark.parametrize("share", [1e300, -1e300, math.inf, math.nan])
-def test_a_share_that_is_none_can_still_be_written(share):
+def test_an_invalid_share_can_still_be_written(share):
     assert format.percent(share).endswith("%")
 
 

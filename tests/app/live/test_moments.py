@@ -47,7 +47,7 @@ def before_next_step(story: list[events.Event], iteration: int, step: int) -> St
 
 
 @pytest.mark.parametrize("iteration", range(6))
-def test_a_moment_knows_what_had_been_told_by_then_and_nothing_later(iteration):
+def test_a_moment_knows_what_had_been_reported_by_then_and_nothing_later(iteration):
     found = walked(STORY).of_iteration(iteration, range(R.generator_steps + 1))["steps"]
     for step, known in enumerate(found):
         state = before_next_step(STORY, iteration, step)
@@ -71,7 +71,7 @@ def test_a_moment_says_in_words_what_it_shows():
     )
 
 
-def test_a_moment_is_final_once_a_later_step_was_told():
+def test_a_moment_is_final_once_a_later_step_was_reported():
     until_step = [i for i, e in enumerate(STORY) if e.kind == "generator_step" and e.iteration == 3]
     assert not walked(STORY[: until_step[0]]).of_iteration(2, [3])["final"]
     early, late = (

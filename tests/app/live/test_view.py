@@ -99,7 +99,7 @@ def test_counters_while_a_batch_is_being_made():
     }
 
 
-def test_what_student_and_teacher_cost_is_told_and_may_be_unknown():
+def test_what_student_and_teacher_cost_is_reported_and_may_be_unknown():
     first = standin.started(R)
     s = shown(folded([first]))
     assert s["student"] == {
@@ -150,7 +150,7 @@ def test_progress_never_goes_back():
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
 
 
-def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_told():
+def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_reported():
     story = standin.story(R)
     loss = shown(folded(story))["loss"]
     told = [e.loss for e in story if e.kind == "generator_step"]
@@ -198,7 +198,7 @@ def test_the_students_loss_has_its_own_curve():
     assert shown(folded(standin.story(R)))["student_loss"]["ed"] == [0.0, 0.0]
 
 
-def test_a_students_part_that_is_no_number_is_told():
+def test_a_students_part_that_is_not_a_number_is_reported():
     odd = events.StudentStep(t=9, step=9, loss=1.0, parts={"kl": 1.0, "ed": math.nan}, lr=0.1)
     s = shown(fold(folded(standin.story(R)), odd))
     assert (
@@ -331,14 +331,14 @@ def test_resolutions_that_the_engine_will_refuse_do_not_break_the_page(sides):
 
 
 @pytest.mark.parametrize("kind", ["cam", "linearised", "attention", "none"])
-def test_the_kind_of_map_is_told(kind):
+def test_the_kind_of_map_is_reported(kind):
     assert shown(folded([standin.started(R, kind=kind)]))["map"]["kind"] == kind
 
 
 # --- values that are not numbers ------------------------------------------------------------------
 
 
-def test_a_loss_part_that_is_no_number_becomes_a_warning_and_no_point():
+def test_a_loss_part_that_is_not_a_number_becomes_a_warning_and_no_point():
     story = standin.story(R, 1)
     whole = folded(story)
     odd = events.GeneratorStep(
@@ -355,7 +355,7 @@ def test_a_loss_part_that_is_no_number_becomes_a_warning_and_no_point():
     assert len(s["loss"]["ce"]) == len(shown(whole)["loss"]["ce"])
 
 
-def test_an_accuracy_that_is_no_number_is_told():
+def test_an_accuracy_that_is_not_a_number_is_reported():
     s = shown(fold(folded(standin.story(R, 2)), standin.evaluated(9, 2, 60, math.nan, 2_000)))
     assert re.search("student.* accuracy ", s["warnings"][-1]["text"])
     assert s["curve"]["last"] == 0.51
@@ -521,7 +521,7 @@ def test_phases(events_after, stage, phase):
         assert s["alert"]["actions"][-1]["do"] == "start"
 
 
-def test_a_stopped_run_that_came_without_its_checkpoint_is_no_alarm():
+def test_a_stopped_run_that_came_without_its_checkpoint_is_not_an_alarm():
     s = shown(
         folded([*standin.story(R, 1), events.RunFinished(reason="stopped")]),
         Situation(run="r", stage="interrupted", checkpoint=None, imported=True),
@@ -533,7 +533,7 @@ def test_a_stopped_run_that_came_without_its_checkpoint_is_no_alarm():
     )
 
 
-def test_a_fault_of_the_view_and_a_full_disk_are_told():
+def test_a_fault_of_the_view_and_a_full_disk_are_reported():
     state = folded(standin.story(R, 1))
     assert (
         "disk is full"
@@ -677,7 +677,7 @@ def test_large_images_show_fewer_of_each_class():
     )
 
 
-def test_map_values_beyond_the_range_are_clipped_and_odd_ones_told():
+def test_map_values_beyond_the_range_are_clipped_and_odd_ones_reported():
     batch = standin.batch(1)
     batch["cam"][0] = 1000
     batch["cam"][1, 0, 0] = np.nan
@@ -732,7 +732,7 @@ def test_reference_examples_in_the_order_of_the_file():
 
 
 @pytest.mark.parametrize("stage, more", [("starting", "checking"), ("live", "teacher")])
-def test_work_on_real_images_is_told_with_its_progress(stage, more):
+def test_work_on_real_images_is_reported_with_its_progress(stage, more):
     progress = view.image_progress({"activity": more, "done": 1200, "total": 3925})
     story = standin.story(R)[:-2] if stage == "live" else []
     s = shown(folded(story), Situation(run="tiny-1", attempt=1, stage=stage, progress=progress))

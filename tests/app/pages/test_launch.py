@@ -103,7 +103,7 @@ def test_a_presenter_has_a_token_whatever_is_given(monkeypatch):
         (["--presenter", "--link", "https://a.example/?x=<b>"], "https://a.example/?x=<b> is not"),
     ],
 )
-def test_what_is_no_token_or_link_is_refused(capsys, argv, said):
+def test_what_is_not_a_token_or_link_is_refused(capsys, argv, said):
     with pytest.raises(SystemExit) as ended:
         launch.arguments(argv)
     assert ended.value.code == 2 and said in capsys.readouterr().err

@@ -388,7 +388,7 @@ def test_behind_a_proxy_that_speaks_https_the_cookie_stays_there():
         "sixteen letters\n",
     ],
 )
-def test_a_token_that_can_be_guessed_or_is_no_cookie_is_refused(token):
+def test_a_token_that_can_be_guessed_or_is_not_a_cookie_is_refused(token):
     with pytest.raises(ValueError, match="16 to 200"):
         resolve_token(token, {})
 

@@ -114,7 +114,7 @@ def routes_published(**snapshot):
     return publish.publish(snapshot)
 
 
-def test_no_number_that_is_none_is_ever_encoded():
+def test_no_invalid_number_is_ever_encoded():
     with pytest.raises(ValueError):
         publish.encode({"loss": float("nan")})
 
@@ -579,7 +579,7 @@ def test_a_named_host_and_frame_open_exactly_themselves():
 @pytest.mark.parametrize(
     "frame", ["https://a.example; script-src *", "javascript:alert(1)", "https://a b", "*"]
 )
-def test_a_frame_that_is_no_origin_is_refused(frame):
+def test_a_frame_that_is_not_an_origin_is_refused(frame):
     app = FastAPI(middleware=routes.middleware([], [frame]))
     with pytest.raises(ValueError, match="--allow-frame"):
         TestClient(app).get("/")

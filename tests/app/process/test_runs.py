@@ -196,7 +196,7 @@ def test_an_engine_that_does_not_stop_is_ended(make, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_crash_is_told_with_exit_code_cause_what_is_safe_and_a_way_on(make):
+def test_a_crash_is_reported_with_exit_code_cause_what_is_safe_and_a_way_on(make):
     runs = make()
     name = runs.start(standin.recipe(name="crash"))
     s = until(runs, phase("died"))
@@ -299,7 +299,7 @@ def test_a_talkative_engine_never_blocks(make):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="a signal")
-def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
+def test_a_killed_engine_is_reported_within_two_seconds_and_resumes(make):
     runs = make()
     name = runs.start(standin.recipe(**LONG))
     until(runs, lambda s: s["counters"]["iterations_done"] >= 3)
@@ -315,7 +315,7 @@ def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
 
 
 @pytest.mark.slow
-def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
+def test_a_late_refusal_is_reported_on_the_page(make, monkeypatch):
     monkeypatch.setattr("app.process.runs.START_TIMEOUT", 0.0)
     runs = make()
     runs.start(standin.recipe(name="refuse"))

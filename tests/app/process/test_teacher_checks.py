@@ -122,7 +122,7 @@ def sentence(answer, status: int) -> str:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def test_a_file_is_kept_for_a_token_and_its_place_is_not_told(client, folder, check):
+def test_a_file_is_kept_for_a_token_and_its_place_is_not_revealed(client, folder, check):
     answer = upload(client)
     token = answer.json()["file"]
     assert (
@@ -247,7 +247,7 @@ def test_a_teacher_saved_by_its_path_leaves_the_upload_of_another_tab_alone(clie
 # --- requests -------------------------------------------------------------------------------------
 
 
-def test_an_order_in_words_becomes_the_engines(client, check):
+def test_the_text_of_the_form_becomes_a_request(client, check):
     checked(
         client,
         path="~/pets.pth",
@@ -338,18 +338,18 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
         ({"path": "a.pt", "save": "nul.x"}, "invalid-name", "'nul.x'"),
     ],
 )
-def test_a_hostile_order_is_refused_in_a_sentence(client, check, order, code, fact):
+def test_a_hostile_request_is_refused_in_a_sentence(client, check, order, code, fact):
     refused(client.post("/kg/check", json=order), 400, code, fact)
     assert not check.orders
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"NaN x"])
-def test_what_is_no_json_is_refused(client, check, body):
+def test_what_is_not_json_is_refused(client, check, body):
     refused(client.post("/kg/check", content=body), 400, "not-json")
     assert not check.orders
 
 
-def test_an_order_is_bounded(client, check):
+def test_the_size_of_a_request_is_bounded(client, check):
     for content in (b" " * (teacher_routes.MAX_BODY_BYTES + 1), iter([b" " * 10**5] * 11)):
         refused(client.post("/kg/check", content=content), 413, "too-large", "1 MB")
     checked(client, path="a.pt", classes="\n".join(f"class {i}" for i in range(50_000)))
@@ -368,7 +368,7 @@ def test_a_page_of_another_site_brings_nothing(client, folder, check, headers, a
 # --- the check ------------------------------------------------------------------------------------
 
 
-def test_rows_are_told_as_they_are_found_and_a_second_check_waits_its_turn(client, check):
+def test_rows_are_reported_as_they_are_found_and_a_second_check_waits_its_turn(client, check):
     check.go.clear()
     id = client.post("/kg/check", json={"path": "a.pt"}).json()["id"]
     assert client.get(f"/kg/check/{id}").json() == {

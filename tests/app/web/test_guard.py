@@ -131,7 +131,7 @@ def test_a_refusal_names_what_to_allow_and_that_helps(name):
         assert client(name).post("/x", headers=headers).status_code == 200
 
 
-def test_a_name_that_is_none_is_not_repeated():
+def test_an_invalid_name_is_not_repeated():
     page = client().get("/", headers={"Host": "<script>"})
     assert page.status_code == 421 and "script" not in page.text and "NAME" in page.text
     write = client().post("/x", headers={"Origin": "https://<script>"})

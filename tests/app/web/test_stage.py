@@ -128,7 +128,7 @@ def test_anything_else_is_refused_in_a_sentence_and_not_shown(runs, said):
     "body, status",
     [(b"{", 400), (b"\xff\xfe", 400), (b"[" * 4000, 400), (b" " * 5000, 413), (b"", 400)],
 )
-def test_a_body_that_is_none_is_refused(runs, body, status):
+def test_an_invalid_body_is_refused(runs, body, status):
     _, presenter = clients(runs)
     answer = presenter.post("/kg/shown", content=body)
     refused(answer, status, "too-large" if status == 413 else "not-json")

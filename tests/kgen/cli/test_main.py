@@ -386,7 +386,7 @@ def test_end_of_input_ends_the_child(tmp_path):
         '{"recipe": {}}',
     ],
 )
-def test_an_order_that_is_none_is_an_error_line(order, monkeypatch, capsys):
+def test_an_invalid_request_is_an_error_line(order, monkeypatch, capsys):
     """In this process: the first line of input decides before any folder is made."""
     import io
 

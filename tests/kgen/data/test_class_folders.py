@@ -119,7 +119,7 @@ def test_a_split_without_classes_is_passed_over(tmp_path, unlabeled):
         (("test", "2019"), ()),
     ],
 )
-def test_splits_inside_the_classes_are_mixed_but_told(tmp_path, folders, mixed):
+def test_splits_inside_the_classes_are_mixed_but_reported(tmp_path, folders, mixed):
     put(tmp_path, *(f"{name}/{folder}/1.png" for name in ("cat", "dog") for folder in folders))
     classes, report = found(tmp_path)
     assert len(classes["cat"]) == len(classes["dog"]) == len(folders)
@@ -230,7 +230,7 @@ def test_a_zip_of_macos_is_its_folders(tmp_path):
     assert set(classes) == {"cat", "dog"} and not report.ignored
 
 
-def test_what_is_not_used_is_told_with_what_was_meant(tmp_path):
+def test_what_is_not_used_is_reported_with_what_was_meant(tmp_path):
     put(
         tmp_path,
         "cat/1.png",
@@ -263,7 +263,7 @@ def test_the_verb_agrees_with_the_number(tmp_path, n, verb):
     assert f" in 1 folder {verb} not used" in said
 
 
-def test_what_a_run_says_names_no_path_and_no_folder_that_is_no_class(tmp_path):
+def test_what_a_run_says_names_no_path_and_no_folder_that_is_not_a_class(tmp_path):
     """Viewers read it, and it is passed on with the run."""
     put(
         tmp_path,
@@ -313,7 +313,7 @@ def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
         listing.list_files(tmp_path / "nowhere")
 
 
-def test_a_zip_with_a_file_name_that_is_no_text_is_refused(tmp_path):
+def test_a_zip_with_a_file_name_that_is_not_valid_text_is_refused(tmp_path):
     source = zipped(tmp_path / "a.zip", "cat/é.png")
     source.write_bytes(source.read_bytes().replace("é".encode(), b"\xff\xfe"))
     with raises(DataError, "not-a-folder", source, "not valid text"):
@@ -321,7 +321,7 @@ def test_a_zip_with_a_file_name_that_is_no_text_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("form", [put, zipped])
-def test_folders_too_deep_are_left_out_and_told(tmp_path, form):
+def test_folders_nested_too_deeply_are_left_out_and_reported(tmp_path, form):
     """In a ZIP file of 64 KB, they could otherwise take gigabytes."""
     deep = "/".join("a" * 200)
     source = form(tmp_path / "b", f"cat/{deep}/1.png", f"cat/{deep}/2.png", "cat/3.png")

@@ -138,7 +138,7 @@ def test_a_folder_without_splits_is_test_images_unless_said(tmp_path):
     assert len(data.training_set("cifar10")) == 20
 
 
-def test_what_is_no_image_and_no_class_is_left_out_and_named(tmp_path, home):
+def test_what_is_neither_an_image_nor_a_class_is_left_out_and_named(tmp_path, home):
     files = ten("val/", classes.wnids("imagewoof"))
     files |= {
         "val/n02086240/broken.png": picture(1)[:50],

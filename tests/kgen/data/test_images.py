@@ -89,14 +89,14 @@ def test_floats_in_0_1_are_scaled_and_others_refused(tmp_path):
 
 
 @pytest.mark.parametrize("mode, suffix", [("RGBA", "png"), ("LA", "png"), ("RGBA", "gif")])
-def test_transparency_lies_on_white(tmp_path, mode, suffix):
+def test_transparency_is_placed_on_white(tmp_path, mode, suffix):
     layer = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
     layer.paste((0, 0, 0, 255), (0, 0, SIDE, SIDE // 2))
     found = read(saved(tmp_path / f"a.{suffix}", layer.convert(mode)), 3)
     assert (found[:, : SIDE // 2] == 0).all() and (found[:, SIDE // 2 :] == 255).all()
 
 
-def test_a_transparent_color_lies_on_white(tmp_path):
+def test_a_transparent_color_is_placed_on_white(tmp_path):
     path = saved(
         tmp_path / "a.png", Image.new("RGB", (SIDE, SIDE), (9, 9, 9)), transparency=(9, 9, 9)
     )
@@ -204,7 +204,7 @@ def jpeg(side: int = 200) -> bytes:
         (b"%PDF-1.7", "PDF"),
     ],
 )
-def test_what_is_no_image_is_named_with_its_reason(tmp_path, content, reason):
+def test_what_is_not_an_image_is_named_with_its_reason(tmp_path, content, reason):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     assert reason in images.problem(path)

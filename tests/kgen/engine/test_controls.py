@@ -250,7 +250,7 @@ def test_commands_come_in_order(watch):
         ("pause", None, 1.5),
     ],
 )
-def test_words_that_are_none_are_refused_at_the_door(order):
+def test_invalid_commands_are_refused(order):
     controls = Controls()
     with pytest.raises(ValueError, match="unknown|neither"):
         controls.send(*order)

@@ -158,7 +158,7 @@ def test_accuracy_is_among_the_chosen_classes(quick):
 
 
 @pytest.mark.parametrize("diverse", [False, True])
-def test_the_students_view_is_told_at_every_test(quick, diverse):
+def test_the_students_view_is_reported_at_every_test(quick, diverse):
     """Its embedding of the pool's images is the network's own output for them, with the classes'
     anchors if there are any.
     """
@@ -271,7 +271,7 @@ def test_closing_the_stream_ends_the_run(quick, made, schedule):
         ("concurrent", "distillation", "kl", 4),
     ],
 )
-def test_a_loss_that_is_no_number_ends_the_run_in_words(
+def test_a_loss_that_is_not_a_number_ends_the_run_in_words(
     quick, monkeypatch, schedule, name, term, after
 ):
     honest, calls = getattr(losses, name), []

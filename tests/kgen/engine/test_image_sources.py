@@ -209,7 +209,7 @@ def test_deepinversion():
 
 
 @pytest.mark.parametrize("source", ["noise", "latent", "pixels"])
-def test_a_new_iteration_begins_anew(source):
+def test_a_new_iteration_starts_over(source):
     """New draws every time; only the generator lives longer (noise, latent), never the code or the
     pixels.
     """

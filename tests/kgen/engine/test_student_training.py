@@ -124,7 +124,7 @@ def test_rate_ramps_up_then_falls_as_a_cosine():
     ) == pytest.approx(0.4)
 
 
-def test_a_loss_that_is_no_number_names_term_and_step(monkeypatch):
+def test_a_loss_that_is_not_a_number_names_term_and_step(monkeypatch):
     setting, s = filled()
     learner = StudentTrainer(setting, s)
     learner.step()

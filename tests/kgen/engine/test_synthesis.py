@@ -299,7 +299,7 @@ def test_generator_life():
 
 
 @pytest.mark.parametrize("term", ["ce", "adv", "bn", "kr"])
-def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
+def test_a_part_that_is_not_a_number_stops_before_the_update(term, monkeypatch):
     name = {"ce": "cross_entropy", "adv": "adversarial", "bn": "batch_norm", "kr": "key_region"}[
         term
     ]
@@ -346,7 +346,7 @@ def test_the_smallest_crop_falls_over_a_batch():
     assert crops == [pytest.approx(1.0), pytest.approx(0.6), pytest.approx(0.2)]
 
 
-def test_the_optimiser_starts_anew_and_the_generator_goes_on():
+def test_the_optimiser_starts_over_and_the_generator_goes_on():
     _, setting, s = build(restart_optimizer=True, iterations=2)
     generator = s.generators[28]
     first = Synthesis(setting, s, None)

@@ -131,7 +131,7 @@ def test_ones_own_real_images_stay_at_home(tmp_path, there):
 
 @pytest.mark.parametrize("name", ["photos", "Fotos für 猫", 'of "mine"'])
 @pytest.mark.parametrize("real_images", [False, True])
-def test_the_path_to_ones_own_real_images_stays_at_home(tmp_path, there, name, real_images):
+def test_the_path_to_ones_own_real_images_stays_private(tmp_path, there, name, real_images):
     """Only the folder's name leaves, and every line stays where it was."""
     home = tmp_path / "a private place"
     run = make_run(home / "own", real_images=str(home / name))
@@ -152,7 +152,7 @@ def test_the_path_to_ones_own_real_images_stays_at_home(tmp_path, there, name, r
     assert last == b'{"kind":"warning"}'
 
 
-def test_the_path_of_another_system_stays_at_home_too(tmp_path, there):
+def test_a_path_from_another_system_stays_private_too(tmp_path, there):
     run = make_run(tmp_path / "own", real_images="photos")
     recipe = json.loads((run / "recipe.json").read_bytes())
     recipe["real_images"] = "C:\\Users\\somebody\\photos"

@@ -201,7 +201,7 @@ def test_pool_is_the_batches_images_that_entered(whole):
         assert batch["labels"][position] == label and batch["entered"][position]
 
 
-def test_what_is_no_run_is_one_sentence(tmp_path, whole):
+def test_what_is_not_a_run_gives_one_sentence(tmp_path, whole):
     for path in (tmp_path, tmp_path / "x"):
         with raises(JournalError, "not-a-run", path, "kgen run --out", file=str(path)):
             open_run(path)
@@ -280,7 +280,7 @@ def test_tail_gives_each_event_once_and_never_half(tmp_path, whole):
     assert tail.read() == (False, [])
 
 
-def test_tail_begins_anew_when_the_run_does(tmp_path, whole):
+def test_tail_starts_over_when_the_run_does(tmp_path, whole):
     copy = shutil.copytree(whole, tmp_path / "copy")
     run, kept = open_run(copy), read_checkpoint(whole)
     tail = run.tail()
@@ -796,7 +796,7 @@ def warnings(folder):
     return [event.text for event in open_run(folder).events() if event.kind == "warning"]
 
 
-def test_a_drive_without_locks_and_fsync_is_told_of_once(quick, tmp_path, monkeypatch):
+def test_a_drive_without_locks_and_fsync_is_reported_once(quick, tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
 
     def flock(*_):

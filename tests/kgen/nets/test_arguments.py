@@ -83,7 +83,7 @@ def test_brackets_and_quotes_keep_commas():
         (",".join(f"a{i}=1" for i in range(40)), 40),
     ],
 )
-def test_what_is_no_argument_of_a_network_is_refused(text, fact):
+def test_what_is_not_an_argument_of_a_network_is_refused(text, fact):
     with pytest.raises(ValueError) as caught:
         arguments.parse(text)
     assert str(fact) in str(caught.value)

@@ -63,7 +63,7 @@ def test_the_network_is_left_alone():
 
 
 @pytest.mark.parametrize("name", zoo.COSTS)
-def test_what_is_told_without_torch_is_what_torch_counts(name):
+def test_what_is_reported_without_torch_is_what_torch_counts(name):
     network = (
         zoo.load_teacher(name).network
         if name in zoo.TEACHERS
@@ -73,7 +73,7 @@ def test_what_is_told_without_torch_is_what_torch_counts(name):
     assert cost(network, *seen) == zoo.COSTS[name]
 
 
-def test_everything_bundled_is_told():
+def test_everything_bundled_is_reported():
     assert set(zoo.COSTS) == {*zoo.TEACHERS, *zoo.STUDENTS}
 
 

@@ -192,7 +192,7 @@ def test_sizes_follow_the_images(rng):
             split(torch.rand(1, 3, 30, 30, generator=rng))
 
 
-def test_why_there_is_no_map_is_said():
+def test_a_missing_map_is_explained():
     for kind, fact in ((Branching, "control flow"), (Perceptron, "through a single map")):
         assert fact in SplitNetwork(seeded(kind, 0), 3, 32).no_map
 

@@ -265,7 +265,7 @@ def test_names_of_classes(file, free, names, name, status, words):
         assert "class centers" in row.advice and "'Horses' → 'horse'" in row.advice
 
 
-def test_a_single_output_is_no_classifier(tmp_path):
+def test_a_single_output_is_not_a_classifier(tmp_path):
     torch.save(zoo.build_student("small-cnn-20k", 1, 1, 0).state_dict(), tmp_path / "w.pt")
     assert (
         "single output"
@@ -439,7 +439,7 @@ def test_half_precision_that_overflows_is_refused(network, tmp_path, free, home)
     assert not home.exists() and save_teacher(report, "mine")
 
 
-def test_the_nearest_class_texts_of_known_data_are_no_warning():
+def test_the_nearest_class_texts_of_known_data_give_no_warning():
     assert [
         data
         for data in classes.known()

@@ -49,14 +49,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[str(f) for f, _ in BAD])
-def test_a_bad_order_is_one_sentence(fields, words):
+def test_a_bad_request_gives_one_sentence(fields, words):
     with raises(PreflightError, "invalid-value", words) as caught:
         parse_request({"path": "x.pt", **fields})
     assert str(caught.value).endswith(".")
     assert caught.value.fields["field"].partition(".")[0] in {"", *fields}
 
 
-def test_an_order_survives_json():
+def test_a_request_survives_json():
     mine = parse_request(
         {
             "path": "x.pt",
@@ -154,7 +154,7 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
         "",
     ],
 )
-def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capfd):
+def test_an_invalid_request_is_an_error_line(line, monkeypatch, capfd):
     monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
     assert run_check() == 2
     (message,) = map(json.loads, capfd.readouterr().out.splitlines())

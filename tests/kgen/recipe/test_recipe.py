@@ -160,7 +160,7 @@ def test_whatever_comes_in_a_recipe_or_a_sentence_comes_out(data):
 @pytest.mark.parametrize(
     "text", ["", "{", "[1]", "3", '"x"', b"\xff", "[" * 100_000, "9" * 5_000, '{"seed": 1}}']
 )
-def test_what_is_no_json_object(text):
+def test_what_is_not_a_json_object(text):
     with raises(RecipeError, "not-json"):
         parse(text)
 

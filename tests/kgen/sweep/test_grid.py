@@ -61,7 +61,7 @@ def test_what_a_field_does_not_allow_is_refused_as_by_set():
         sweep("generator_steps=0,20")
 
 
-def test_seed_and_name_are_no_axes():
+def test_seed_and_name_are_not_axes():
     for field in ("seed", "name"):
         with raises(SweepError, "conflict", field=field):
             sweep(f"{field}=1,2")
@@ -74,7 +74,7 @@ def test_a_value_twice_is_refused():
         sweep("weights.kr=0", "weights.kr=1")
 
 
-def test_a_combination_that_is_no_recipe_is_named():
+def test_a_combination_that_is_not_a_recipe_is_named():
     with raises(SweepError, "conflict", "views 4", "mix mixup"):
         _ = sweep("views=0,4", "mix=none,mixup").trials
 

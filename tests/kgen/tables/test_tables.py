@@ -125,7 +125,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_told_and_stops_no_other(few, tmp_path, capsys):
+def test_a_run_that_fails_is_reported_and_stops_no_other(few, tmp_path, capsys):
     results = Results(tmp_path / "runs.jsonl")
     table = tables.Table(
         "half",
@@ -141,7 +141,7 @@ def test_a_run_that_fails_is_told_and_stops_no_other(few, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_told_and_the_next_makes_the_same_student():
+def test_a_worker_that_dies_is_reported_and_the_next_makes_the_same_student():
     """The first process is killed; the second makes bit for bit what this process makes."""
     r = row("two classes", grain(classes=("Bag", "Coat"), evaluate_every=100))
     first, second = Task("first", r, 0), Task("second", r, 1)
@@ -394,7 +394,7 @@ def _flat(recipe):
 # --- keeping and summing up -----------------------------------------------------------------------
 
 
-def test_a_torn_last_line_is_no_result_and_is_cut_by_the_next(tmp_path):
+def test_a_torn_last_line_is_not_a_result_and_is_cut_by_the_next(tmp_path):
     results = Results(tmp_path / "deep" / "runs.jsonl")
     one, two = result(), result(seed=1, accuracy=0.7)
     assert results.read() == {}

@@ -232,7 +232,7 @@ def test_real_trainings_end_to_end(run, capsys):
 
 
 @pytest.mark.slow
-def test_a_changed_measure_begins_anew(run):
+def test_a_changed_measure_starts_over(run):
     old = Worth(n=7, steps=1, seed=0, points=[Point(images=24, real=True, accuracy=0.9)])
     (run.path / FILE).write_text(old.model_dump_json())
     assert next(measure(run)).points == []
@@ -284,7 +284,7 @@ def test_fewer_images_than_classes_are_refused(run, monkeypatch):
     assert len(lacks) == 400
 
 
-def test_a_student_that_diverges_is_told(real, monkeypatch):
+def test_a_student_that_diverges_is_reported(real, monkeypatch):
     trainings = Trainings(mini())
     step = learners.step
 

@@ -143,7 +143,7 @@ def test_parameters_transposed_and_shared_tensors_are_fine(tmp_path):
 
 
 @pytest.mark.parametrize("make", hostile.TORCH, ids=lambda make: make.__name__)
-def test_a_torch_file_that_is_none_is_one_sentence(make, tmp_path):
+def test_an_invalid_torch_file_gives_one_sentence(make, tmp_path):
     path = make(tmp_path / "good.pt")
     unread(path)
     assert not path.with_suffix(".mark").exists() and [f.name for f in tmp_path.iterdir()] == [
@@ -152,7 +152,7 @@ def test_a_torch_file_that_is_none_is_one_sentence(make, tmp_path):
 
 
 @pytest.mark.parametrize("make", hostile.SAFETENSORS.values(), ids=hostile.SAFETENSORS)
-def test_a_safetensors_file_that_is_none_is_one_sentence(make, tmp_path):
+def test_an_invalid_safetensors_file_gives_one_sentence(make, tmp_path):
     path = make(tmp_path / "w.safetensors")
     unread(path)
     assert not path.with_suffix(".mark").exists()
@@ -176,7 +176,7 @@ def test_a_safetensors_file_that_is_none_is_one_sentence(make, tmp_path):
     ],
     ids=lambda v: getattr(v, "__name__", None),
 )
-def test_the_reason_is_told(make, code, facts, tmp_path):
+def test_the_reason_is_reported(make, code, facts, tmp_path):
     unread(make(tmp_path / "good.pt"), code, *facts)
 
 

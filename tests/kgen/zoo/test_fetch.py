@@ -118,7 +118,7 @@ def test_published_accuracy_is_kept_apart():
         ("timm:coat_tiny", "architecture", "several maps"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, code, fact, home):
+def test_what_cannot_be_fetched_is_reported_before_the_first_byte(name, code, fact, home):
     with raises(zoo.ZooError, code, fact) as told:
         fetch.plan(name)
     assert len(str(told.value)) < 500
