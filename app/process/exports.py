@@ -24,7 +24,7 @@ from kgen.journal.export import missing_packages
 from kgen.system.paths import ROOT
 
 TIMEOUT = 240.0
-"""Time limit for an export; a small student takes 10 on two busy cores."""
+"""Time limit for an export; a small student takes 10 s on two busy cores."""
 
 
 class ExportFailed(ExportError):

@@ -1,1 +1,1 @@
-"""The web server without the product: answers, limits, roles, addresses, uploads."""
+"""The generic parts of the web server: answers, limits, roles, addresses, uploads."""

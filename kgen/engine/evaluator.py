@@ -58,7 +58,7 @@ class Evaluator:
         """Files of real images that a warning has named."""
 
     def skip_warnings_so_far(self) -> None:
-        """Never warn again of the real images that are already known to be unreadable."""
+        """Never warn again about the real images that are already known to be unreadable."""
         if self.setting.real:
             self._named_unreadable.update(self.setting.real.unreadable)
 

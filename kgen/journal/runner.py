@@ -124,7 +124,7 @@ class Runner:
     ) -> Runner:
         """Continue from the last complete checkpoint, or from the start if there is none.
 
-        `terms`: the same custom terms that the run was started with; `world`: as many processes.
+        `terms`, `world`: the same custom terms, and as many processes, as the run was started with.
         Raises JournalError.
         """
         run = open_run(folder)

@@ -308,7 +308,7 @@ def inspect(
                 + "\n"
             )
             stdin.close()
-        except OSError:  # it has ended already; on Windows, this is no BrokenPipeError
+        except OSError:  # it has ended already; on Windows, this is not a BrokenPipeError
             pass
         for line in stdout:
             message = json.loads(line)

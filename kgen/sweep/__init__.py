@@ -1,1 +1,1 @@
-"""Sweeps: the runs of a grid of recipe fields and seeds, done by any number of processes."""
+"""Sweeps: the runs of a grid of recipe fields and seeds, executed by any number of processes."""

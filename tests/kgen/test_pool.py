@@ -248,7 +248,7 @@ def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
 
 @pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
 def test_the_pool_takes_up_hardly_more_memory_than_its_pixels(policy):
-    """By adding up the storages of all its tensors, full, at the size of Fashion-MNIST."""
+    """Adds up the storage of all tensors of a full pool, at the size of Fashion-MNIST."""
     side, n = 28, 300
     pool = MemoryPool(n * side**2, policy, planned=6, classes=10, rng=gen())
     for k in range(6):

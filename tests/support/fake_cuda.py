@@ -1,4 +1,4 @@
-"""CUDA tensors without a GPU: they compute on the CPU, and refuse to meet a CPU tensor.
+"""CUDA tensors without a GPU: they compute on the CPU, but cannot be combined with CPU tensors.
 
 `with FakeCuda() as cuda:` makes `device="cuda"` available to factories and to `.to()`. Values are
 real, so whole runs execute, and every place where a GPU would have to wait for a transfer is
@@ -30,7 +30,7 @@ READS = {
     aten._unique2.default,
     aten.bincount.default,
 }
-"""Operations whose result the CPU has to know before it can go on."""
+"""Operations whose result the CPU has to know before it can continue."""
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
 
 
@@ -41,7 +41,7 @@ class CudaTensor(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor, requires_grad: bool = False) -> CudaTensor:
-        # on "meta" for C++: what autograd creates for it can be told from CPU tensors
+        # on "meta" for C++: what autograd creates for it differs from CPU tensors
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             held.size(),

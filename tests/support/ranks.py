@@ -24,7 +24,7 @@ from kgen.cli import process_commands  # noqa: F401  imported once, before forki
 
 LIMIT = 60.0
 TIMEOUT = 20.0
-"""After which a process gives up another one."""
+"""Seconds after which a process considers another one lost."""
 
 
 def free_port() -> int:
@@ -60,7 +60,7 @@ def fork(work: Callable[[], None], rank: int, size: int, port: int) -> int:
 
 
 def wait(children: list[int], kill: int | None, checkpoint: Path | None) -> list[int]:
-    """Exit codes, negative for signals; whoever is left after LIMIT is killed."""
+    """Exit codes, negative for signals; processes left after LIMIT are killed."""
     codes: dict[int, int] = {}
     end = time.monotonic() + LIMIT
     while len(codes) < len(children):

@@ -1,6 +1,6 @@
 """Trials of a sweep without an engine: run folders with predictable tests, in milliseconds.
 
-As a script it is a child that obeys `python -m kgen run - --control`'s protocol. The student's
+As a script, it is a child with the protocol of `python -m kgen run - --control`. The student's
 accuracy is the recipe's weight kr plus a thousandth of the seed; half of it at half of the steps.
 The weight tv decides what goes wrong: 1 refuses, 2 crashes, 3 fails.
 """

@@ -136,7 +136,7 @@ def whole(tmp_path_factory) -> Path:
 
 
 def long() -> Recipe:
-    """Long enough to be killed halfway; with all that a resume has to restore."""
+    """Long enough to be killed halfway; with everything that a resume has to restore."""
     return small(
         epochs=8, student_steps=20, views=2, feature_memory=0.5, embedding="center",
         **{"weights.ed": 10.0, "weights.aed": 5.0},

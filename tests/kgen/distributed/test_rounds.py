@@ -16,7 +16,7 @@ batches = st.integers(9, 200)
 
 
 def simulate(rounds: Rounds) -> list[tuple[int, int, int]]:
-    """(rank, resolution, round) of every iteration, from rounds played one by one."""
+    """(rank, resolution, round) of every iteration, from rounds simulated one by one."""
     made, total = [], rounds.batches * rounds.resolutions
     while len(made) < total:
         done, number = len(made), made[-1][2] + 1 if made else 0
@@ -40,7 +40,7 @@ def test_all_batches_of_a_round_have_the_same_resolution(n, each, resolutions):
     rounds = Rounds(n, n * each, resolutions)
     made = simulate(rounds)
     assert [rounds.resolution(i) for i in range(len(made))] == [r for _, r, _ in made]
-    for rank in range(n):  # every process makes as many of each
+    for rank in range(n):  # every process makes the same number of each
         for resolution in range(resolutions):
             assert sum((a, b) == (rank, resolution) for a, b, _ in made) == each
 

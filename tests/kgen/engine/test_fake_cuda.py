@@ -1,5 +1,5 @@
-"""Every kind of recipe runs on CUDA tensors that refuse to meet CPU tensors, and no step waits for
-the GPU (`tests.support.fake_cuda`; no GPU is needed).
+"""Every kind of recipe runs on CUDA tensors that cannot be combined with CPU tensors, and no step
+waits for the GPU (`tests.support.fake_cuda`; no GPU is needed).
 """
 
 from __future__ import annotations

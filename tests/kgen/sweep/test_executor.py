@@ -1,4 +1,4 @@
-"""Doing a sweep's runs, with children that only pretend: failures, Ctrl-C, two processes, and the
+"""Executing a sweep's runs, with stand-ins for the children: failures, Ctrl-C, two processes, and the
 early end of hopeless runs.
 """
 
@@ -93,7 +93,7 @@ def test_two_processes_share_a_sweep(tmp_path):
     s = sweep(tmp_path, seeds=tuple(range(6)))
     one, two = (execute(tmp_path, s, OPTIONS) for _ in range(2))
     updates = []
-    for stream in (one, two):  # both have begun before either goes on
+    for stream in (one, two):  # both have begun before either continues
         updates.append(next(stream))
     updates += [*one, *two]
     started = [u.trial.name for u in updates if u.kind == "started"]

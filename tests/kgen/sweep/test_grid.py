@@ -67,7 +67,7 @@ def test_seed_and_name_are_not_axes():
             sweep(f"{field}=1,2")
 
 
-def test_a_value_twice_is_refused():
+def test_a_duplicate_value_is_refused():
     with raises(SweepError, "duplicate-value", field="weights.kr", value=0.5):
         sweep("weights.kr=0.5,0.50")
     with raises(SweepError, "duplicate-value", field="weights.kr"):
@@ -110,7 +110,7 @@ def test_names_are_valid_and_different_everywhere():
         assert not WINDOWS_DEVICES.fullmatch(name)
 
 
-def test_axes_with_the_same_short_name_have_their_whole_one():
+def test_axes_with_the_same_short_name_keep_their_full_names():
     found = sweep("optimizers.student.lr=0.1", "weights.kr=0", "epochs=3")
     assert found.labels == ("student.lr", "kr", "epochs")
     two = (Axis("target.peak", (1.0,)), Axis("other.peak", (1.0,)))

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, whoever else is there, and none forever."""
+"""Leases: only one process holds a lease at a time, and none holds it forever."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_process_of_this_machine_that_is_gone_holds_nothing(make, tmp_path):
     assert make().acquire("a")
 
 
-def test_whoever_slept_too_long_is_told(make, tmp_path):
+def test_a_process_that_slept_too_long_is_told(make, tmp_path):
     sleeper = make(expiry=0.06)
     assert sleeper.acquire("a") and not sleeper.lost("a")
     foreign(tmp_path, "a", number=2)
