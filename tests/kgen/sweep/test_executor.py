@@ -1,5 +1,5 @@
-"""Executing a sweep's runs, with stand-ins for the children: failures, Ctrl-C, two processes, and the
-early end of hopeless runs.
+"""Executing a sweep's runs, with stand-ins for the children: failures, Ctrl-C, two processes, and
+hopeless runs that are stopped early.
 """
 
 from __future__ import annotations
