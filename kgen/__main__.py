@@ -158,6 +158,16 @@ def run(
 @cli.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            "--real",
+            help=(
+                "Folder or ZIP file of the run's own real test images, if it is elsewhere now; the"
+                " run remembers it."
+            ),
+        ),
+    ] = None,
     checkpoint_every: CheckpointOption = 5.0,
     timeout: TimeoutOption = TIMEOUT_SECONDS,
     as_json: Json = False,
@@ -172,8 +182,10 @@ def resume(
     if launched().size > 1:
         from kgen.cli import process_commands
 
-        raise typer.Exit(process_commands.resume(folder, as_json, checkpoint_every, timeout))
-    raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
+        raise typer.Exit(process_commands.resume(folder, real, as_json, checkpoint_every, timeout))
+    raise typer.Exit(
+        watch(lambda **o: Runner.resume(folder, real=real, **o), as_json, checkpoint_every)
+    )
 
 
 @cli.command()

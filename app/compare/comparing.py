@@ -23,6 +23,7 @@ from app.compare import comparison, comparison_table
 from app.compare.comparison import LETTERS, Side
 from app.library.actions import RunActions
 from app.process.runs import RunError
+from app.setup.differences import replicates
 from app.setup.switches import Switch, switches
 from app.web.errors import Missing
 from app.web.publish import encode
@@ -251,10 +252,10 @@ class Comparisons:
             reading.sha,
         )
         # runs with the same recipe and the same kind of test
-        replicates = [
+        same = [
             (r["seed"], r["score"]["share"], r["name"])
             for r in rows.values()
-            if r["replicate_key"] == row.get("replicate_key", "-")
+            if replicates(r["replicate_key"], row.get("replicate_key", "-"))
             and r["state"] == "finished"
             and r["score"]
             and r["score"]["real"] == side.real
@@ -266,7 +267,7 @@ class Comparisons:
             side.columns,
             side.state,
             side.sha,
-            _one_per_seed(replicates, name),
+            _one_per_seed(same, name),
             rate and Rate(**rate),
         )
 

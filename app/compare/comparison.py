@@ -13,7 +13,15 @@ from typing import Any
 
 from app.archive.columns import Columns
 from app.live.format import percent, percentage, points
-from app.setup.differences import MAX_TEXT, differing_fields, labels, replicate_key, value
+from app.setup.differences import (
+    MAX_TEXT,
+    differing_fields,
+    image_folders,
+    labels,
+    replicate_key,
+    replicates,
+    value,
+)
 from kgen.recipe.recipe import Recipe
 from kgen.worth.exchange import Rate
 
@@ -98,7 +106,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
             [_pixels(s.columns.budget) for s in sides],
         ),
         add_line(
-            [f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)],
+            [f"{test} {f}" for test, f in zip(tests, image_folders([s.recipe for s in sides]))],
             "Tested on the same kind of images: {}.",
             "Tested on different images, so the numbers are not comparable",
             tests,
@@ -187,7 +195,7 @@ def spread(sides: Sequence[Side]) -> list[str]:
             or a.real != b.real
         ):
             continue
-        if replicate_key(a.recipe, a.sha) == replicate_key(b.recipe, b.sha):
+        if replicates(*(replicate_key(side.recipe, side.sha) for side in (a, b))):
             if len(a.replicates) > 1:
                 sentences.append(
                     f"A and {letter} use the same recipe; over its {len(a.replicates)} seeds,"

@@ -143,7 +143,9 @@ class Runs:
         with self._lock:
             self._require_idle()
             path, recipe = self._locate(name)
-            _require_no_own_code(recipe, f"python -m kgen resume {shell.quote(str(path))}")
+            command = f"python -m kgen resume {shell.quote(str(path))}"
+            _require_no_own_code(recipe, command)
+            _require_real_images(path, command)
             self._check_folder()
             follower, child = self._launch(path, recipe, {"resume": str(path)})
         self._await_start(follower, child)
@@ -381,6 +383,21 @@ class Runs:
                 code="unwritable",
                 file=str(self.folder),
             ) from None
+
+
+def _require_real_images(path: Path, command: str) -> None:
+    """The page cannot ask where a run's own real images are on this machine; the command can."""
+    try:
+        open_run(path).recipe_here()
+    except JournalError:
+        command += " --real FOLDER"
+        raise RunError(
+            f"The run {path.name} is tested on real images from another machine. To resume it with"
+            f" a folder on this one, use {command}.",
+            code="other-machine",
+            run=path.name,
+            command=command,
+        ) from None
 
 
 def _require_no_own_code(recipe: Recipe, command: str) -> None:

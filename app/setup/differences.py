@@ -24,9 +24,37 @@ result, so they do not count as a difference.
 
 
 def replicate_key(recipe: Recipe, sha: str) -> str:
-    """Equal for runs that differ only in seed, name and IGNORED_FIELDS. `sha`: the teacher's."""
+    """For `replicates`. `sha`: the teacher's.
+
+    A hash; a second one, of the path to real images, follows a dot if that is more than a name.
+    """
+    path = recipe.real_images
     data = recipe.model_dump(mode="json", exclude={"seed", "name", *IGNORED_FIELDS})
-    return hashlib.sha256(json.dumps([data, sha], sort_keys=True).encode()).hexdigest()[:16]
+    data["real_images"] = path and last_part(path)
+    return _digest([data, sha]) + (f".{_digest(path)}" if path and not _is_name(path) else "")
+
+
+def replicates(key: str, other: str) -> bool:
+    """Whether two runs differ only in seed, name and IGNORED_FIELDS, by their keys."""
+    (recipe, _, path), (other_recipe, _, other_path) = key.partition("."), other.partition(".")
+    return recipe == other_recipe and (path == other_path or not (path and other_path))
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_name(path: str) -> bool:
+    """Whether a path to real images is the name alone, which is all that a bundle contains."""
+    return last_part(path) == path
+
+
+def image_folders(recipes: Sequence[Recipe]) -> list[str]:
+    """The paths to each recipe's own real images, or only their names if one comes from a bundle;
+    "" for none.
+    """
+    paths = [recipe.real_images or "" for recipe in recipes]
+    return [last_part(p) for p in paths] if any(p and _is_name(p) for p in paths) else paths
 
 
 @functools.cache
@@ -76,11 +104,13 @@ def value(recipe: Recipe, field: str) -> str:
 
 def differing_fields(recipes: Sequence[Recipe]) -> list[str]:
     """Fields that are not the same in all of them; the target counts as one field."""
-    return [
-        f
-        for f in labels()
-        if f not in IGNORED_FIELDS and any(r.value(f) != recipes[0].value(f) for r in recipes[1:])
-    ]
+
+    def differs(field: str) -> bool:
+        own = field == "real_images"
+        values = image_folders(recipes) if own else [recipe.value(field) for recipe in recipes]
+        return any(value != values[0] for value in values[1:])
+
+    return [f for f in labels() if f not in IGNORED_FIELDS and differs(f)]
 
 
 def describe_change(old: Recipe, new: Recipe) -> str:

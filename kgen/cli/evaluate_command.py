@@ -13,6 +13,7 @@ from kgen.cli.image_progress import ImageProgress
 from kgen.cli.progress import Json, print_line
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import parse
+from kgen.system.paths import typed_path
 from kgen.zoo.zoo import ZooError
 
 
@@ -54,13 +55,8 @@ def evaluate(
         "is not an exported student; specify a run folder, or the student.safetensors in one",
     )
     recipe = parse(spec["recipe"])
-    real_images = (
-        str(real_folder)
-        if real_folder
-        else None
-        if folder == file
-        else open_run(folder).recipe.real_images
-    )
+    given = typed_path(str(real_folder)) if real_folder else None
+    real_images = given if folder == file else open_run(folder).recipe_here(given).real_images
     recipe = recipe.replace(real_images=real_images)
     names = tuple(spec["classes"])
     selected = select_classes(recipe, names)

@@ -44,5 +44,5 @@ def apply(recipe: Recipe, settings: Sequence[str], **given: int | str) -> Recipe
     if changes.get("classes") and not written[-1].startswith("["):
         with contextlib.suppress(ZooError):  # the run reports an unknown teacher
             typed = classes.from_text(recipe.classes or (), zoo.classes(recipe.teacher))
-            return recipe.replace(classes=typed)
-    return recipe
+            recipe = recipe.replace(classes=typed)
+    return recipe.as_typed_here()

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from kgen.cli.console import console, progress_bar, text_console
 from kgen.cli.progress import Json, print_line
 from kgen.journal.reading import open_run
+from kgen.system.paths import typed_path
 from kgen.worth.exchange import Point, Worth, summary
 
 
@@ -52,7 +53,7 @@ def worth(
     result: Worth | None = None
     with progress_bar(disable=as_json or not console.is_terminal) as bar:
         task = bar.add_task("student", total=1, note="")
-        training, test = (str(path.resolve()) if path else None for path in (photos, real))
+        training, test = (typed_path(str(path)) if path else None for path in (photos, real))
         seen: list[Point] = []
         for result in measure(
             run, training, test, lambda done, total: bar.update(task, completed=done, total=total)

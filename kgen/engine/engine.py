@@ -49,7 +49,7 @@ def distill(
     `controls.send("pause")` and the other commands work from any thread. `terms`: custom terms for
     the generator's loss.
     """
-    yield from Distillation(recipe, controls=controls, terms=terms)
+    yield from Distillation(recipe.as_typed_here(), controls=controls, terms=terms)
 
 
 class Distillation:

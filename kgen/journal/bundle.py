@@ -8,6 +8,7 @@ images is always reduced to the folder's name. Depends on files, not on torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -193,11 +194,10 @@ def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
             yield without_images((path / name).read_bytes(), name)
             return
         if run.recipe.real_images and name in WITH_RECIPE:
-            # as recorded: the recipe makes paths absolute on this machine
-            recorded = json.loads((path / "recipe.json").read_bytes())["real_images"]
+            places = _places(path)
             with (path / name).open("rb") as file:
                 for line in file:
-                    yield _without_place(line, recorded)
+                    yield _without_places(line, places)
             return
         with (path / name).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -210,15 +210,31 @@ def _contents(run: Run, name: str, omit_real_images: bool) -> Iterator[bytes]:
         ) from None
 
 
-def _without_place(line: bytes, path: str) -> bytes:
-    """A line of JSON with only the last part of a path, also inside sentences.
+def _places(path: Path) -> list[str]:
+    """The paths to real images in a run's recipe and in its first event, the longest first. They
+    differ if the images have moved since the run began.
+    """
+    recipes = [json.loads((path / "recipe.json").read_bytes())]
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, TypeError),  # damaged, or none yet
+        (path / "events.jsonl").open("rb") as file,
+    ):
+        recipes.append(json.loads(file.readline())["recipe"])
+    places = {recipe.get("real_images") for recipe in recipes if isinstance(recipe, dict)}
+    return sorted((p for p in places if isinstance(p, str)), key=len, reverse=True)
+
+
+def _without_places(line: bytes, places: list[str]) -> bytes:
+    """A line of JSON with only the last part of each path, also inside sentences.
 
     Padded with spaces: the offsets of the lines that follow stay the same.
     """
-    name, shorter = last_part(path) or path, line
-    for ascii_only in (True, False):
-        old, new = (json.dumps(s, ensure_ascii=ascii_only)[1:-1].encode() for s in (path, name))
-        shorter = shorter.replace(old, new)
+    shorter = line
+    for path in places:
+        name = last_part(path) or path
+        for ascii_only in (True, False):
+            old, new = (json.dumps(s, ensure_ascii=ascii_only)[1:-1].encode() for s in (path, name))
+            shorter = shorter.replace(old, new)
     end = b"\n" if shorter.endswith(b"\n") else b""
     return shorter.removesuffix(end).ljust(len(line) - len(end)) + end
 

@@ -102,9 +102,11 @@ class Journal:
             ) from None
 
     @classmethod
-    def reopen(cls, path: str | Path, offset: int, iterations: int) -> Journal:
+    def reopen(
+        cls, path: str | Path, offset: int, iterations: int, recipe: Recipe | None = None
+    ) -> Journal:
         """Go back to a checkpoint: cut the events at its offset, drop later batches, increment
-        `attempt`.
+        `attempt`. `recipe`: replaces the recorded one, whose real images are elsewhere now.
         """
         run = open_run(path)
         file = run.path / "events.jsonl"
@@ -134,6 +136,8 @@ class Journal:
             ) from None
         try:
             journal._rewind(iterations)
+            if recipe is not None and recipe != run.recipe:
+                write_durably(run.path / RECIPE_FILE, recipe.to_json().encode())
         except BaseException as error:
             journal.close()
             if isinstance(error, OSError):

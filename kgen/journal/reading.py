@@ -24,6 +24,7 @@ from kgen.errors import KGenError
 from kgen.events import Event, RunFinished, RunStarted, from_json
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.system.files import is_locked
+from kgen.system.paths import typed_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +74,25 @@ class Run:
                 code=error.code,
                 **error.fields,
             ) from None
+
+    def recipe_here(self, real: str | Path | None = None) -> Recipe:
+        """The recipe for this machine: with the real images in `real` if that is given.
+
+        Raises JournalError if the recorded path to real images is one of another machine: of
+        another system, or the name alone that a bundle contains.
+        """
+        if real is not None:
+            return self.recipe.replace(real_images=typed_path(str(real)))
+        path = self.recipe.real_images
+        if path is not None and not Path(path).is_absolute():
+            raise JournalError(
+                f"{self.path} is tested on real images from another machine ({path}). Specify"
+                " their folder on this one: --real FOLDER.",
+                code="other-machine",
+                file=path,
+                option="--real",
+            )
+        return self.recipe
 
     @property
     def info(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Runner:
         """
         controls = controls or Controls()
         distillation = Distillation(
-            recipe,
+            recipe.as_typed_here(),
             controls=controls,
             terms=terms,
             world=world,
@@ -116,6 +116,7 @@ class Runner:
         cls,
         folder: str | Path,
         *,
+        real: str | Path | None = None,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
         world: World = ALONE,
@@ -125,6 +126,7 @@ class Runner:
         """Continue from the last complete checkpoint, or from the start if there is none.
 
         `terms`, `world`: the same custom terms, and as many processes, as the run was started with.
+        `real`: where the run's own real images are now; recorded, so the next resume knows it.
         Raises JournalError.
         """
         run = open_run(folder)
@@ -133,6 +135,14 @@ class Runner:
             raise JournalError(
                 f"{run.path} has already finished; there is nothing to resume.", code="finished"
             )
+        if real is not None and run.recipe.real_images is None:
+            raise JournalError(
+                f"{run.path} is not tested on a folder of real images, so it cannot continue with"
+                " one; resume it without --real.",
+                code="conflict",
+                field="real_images",
+            )
+        recipe = run.recipe_here(real)
         info = run.info
         if (processes := info.get("processes", 1)) != world.size:
             raise JournalError(
@@ -175,7 +185,7 @@ class Runner:
         run.verify(checkpoint.offset)
         formats = precision.from_record(info.get("formats"))
         distillation = Distillation(
-            run.recipe,
+            recipe,
             controls=controls,
             terms=terms,
             resume=checkpoint.tensors,
@@ -187,7 +197,7 @@ class Runner:
         )
         runner = cls(
             distillation,
-            Journal.reopen(folder, checkpoint.offset, checkpoint.iterations),
+            Journal.reopen(folder, checkpoint.offset, checkpoint.iterations, recipe),
             controls,
             **options,
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -18,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from kgen.errors import KGenError
 from kgen.recipe import errors
 from kgen.recipe.fields import Optimizers, Radii, Section, Target, Weights
+from kgen.system.paths import PathError, typed_path
 
 
 class RecipeError(KGenError, ValueError):
@@ -268,12 +268,6 @@ class Recipe(Section):
     def _null_to_none(cls, value: Any) -> Any:
         return "none" if value is None else value
 
-    @field_validator("real_images")
-    @classmethod
-    def _make_absolute(cls, value: str | None) -> str | None:
-        """Make the path absolute: a run may be resumed from another folder."""
-        return value and os.path.abspath(os.path.expanduser(value))
-
     @field_validator("resolutions")
     @classmethod
     def _check_resolutions(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -433,6 +427,25 @@ class Recipe(Section):
                 raise _invalid(errors.unknown(path, field_names()))
             section[last] = value.model_dump() if isinstance(value, BaseModel) else value
         return parse(data)
+
+    def as_typed_here(self) -> Recipe:
+        """The recipe as whoever types it here means it: a relative path to real images starts at
+        the current folder.
+
+        For new runs, which may be resumed from another folder. A recorded recipe is the same
+        everywhere. Raises RecipeError.
+        """
+        if self.real_images is None:
+            return self
+        try:
+            path = typed_path(self.real_images)
+        except PathError as error:
+            raise RecipeError(
+                f"Recipe field 'real_images': {error}",
+                code=error.code,
+                **error.fields | {"field": "real_images"},
+            ) from None
+        return self.model_copy(update={"real_images": path or None})
 
     def value(self, field: str) -> Any:
         """The value of a dotted field: `recipe.value("weights.kr")`."""

@@ -279,12 +279,12 @@ def measure(
 
     They are stored in the run folder (FILE), and an earlier call's measurements are reused.
     `folder`: real training images, as in `Trainings.photos`, by default that of the earlier call;
-    `real`: real test images, by default the recipe's. Raises WorthError, DataError and whatever a
-    `Setting` raises.
+    `real`: real test images, by default the recipe's. Raises WorthError, DataError,
+    JournalError if the recipe's are on another machine, and whatever a `Setting` raises.
     """
     previous = read(run)
     folder = folder or (previous.photos if previous else None)
-    recipe = run.recipe.replace(real_images=real) if real else run.recipe
+    recipe = run.recipe_here(real)
     trainings = Trainings(recipe, precision.from_record(run.info.get("formats")))
     setting = trainings.setting
     photos, pool = trainings.photos(folder), rebuild_pool(run, setting)

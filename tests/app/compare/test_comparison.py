@@ -22,7 +22,13 @@ from app.compare.comparison_table import as_csv, table
 from app.library import listing
 from app.process import exhibits
 from app.setup import ladder
-from app.setup.differences import describe_change, differing_fields, labels, replicate_key
+from app.setup.differences import (
+    describe_change,
+    differing_fields,
+    labels,
+    replicate_key,
+    replicates,
+)
 from app.setup.knobs import knobs
 from app.setup.switches import switches
 from kgen import events
@@ -200,6 +206,23 @@ def test_fields_are_called_as_in_the_form():
     assert describe_change(
         r, r.replace(**{"weights.kr": 0.0})
     ) == "α_kr: 0.1 → 0" and "Target: G(1, 2) → Full(1)" in describe_change(r, new)
+
+
+def test_a_run_and_its_own_opened_bundle_have_the_same_recipe():
+    here, other, bundled, windows = (
+        standin.recipe().replace(real_images=path)
+        for path in ("/home/somebody/photos", "/mnt/photos", "photos", r"C:\Users\x\photos")
+    )
+    for recipe in (here, other, windows):
+        assert differing_fields([recipe, bundled]) == []
+        assert replicates(replicate_key(recipe, "x"), replicate_key(bundled, "x"))
+    assert differing_fields([here, other]) == ["real_images"]
+    unrelated = (other, windows, here.replace(real_images=None), here.replace(real_images="/a/b"))
+    for recipe in unrelated:
+        assert not replicates(replicate_key(here, "x"), replicate_key(recipe, "x"))
+    assert not replicates(
+        replicate_key(bundled, "x"), replicate_key(bundled.replace(real_images=None), "x")
+    )
 
 
 def test_kin_differ_in_seed_and_name_only():
@@ -609,6 +632,8 @@ def test_few_images_are_counted_and_a_folder_is_only_named():
         rows["Accuracy on real images"][0]["text"] == "6 of 8"
         and rows["Real test images"][0]["text"] == "photos"
     )
+    bundled = side("b", real_images="photos", evaluate_on="auto")
+    assert "identical" in " ".join(line["text"] for line in verdict([a, bundled])["lines"])
     said = verdict([a, side("b")])
     assert not said[
         "comparable"

@@ -21,8 +21,10 @@ from app.process import exhibits, follow
 from app.process.child import Child
 from app.process.runs import RunError, Runs
 from kgen.data import catalogue
+from kgen.journal.journal import Journal
 from kgen.journal.reading import open_run
 from kgen.recipes import recipes
+from kgen.system import shell
 from kgen.system.files import FolderLock
 from kgen.zoo import zoo
 from tests.support import standin
@@ -137,6 +139,15 @@ def test_a_users_own_python_file_runs_on_the_command_line_only(make, monkeypatch
     message = child.wait_for("ready", timeout=20)
     child.close(2)
     assert message and message["own"] == "0"
+
+
+def test_images_of_another_machine_are_asked_for_on_the_command_line(make):
+    runs = make()
+    Journal.create(runs.folder / "opened", standin.recipe(real_images="photos")).close()
+    command = f"python -m kgen resume {shell.quote(str(runs.folder / 'opened'))} --real FOLDER"
+    with raises(RunError, "other-machine", command, run="opened", command=command):
+        runs.resume("opened")
+    assert not runs.active
 
 
 @pytest.mark.slow

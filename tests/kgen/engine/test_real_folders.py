@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from kgen.__main__ import cli
+from kgen.cli.recipe_argument import read_recipe
 from kgen.engine.controls import Controls
-from kgen.journal.reading import open_run
+from kgen.engine.engine import distill
+from kgen.journal import bundle
+from kgen.journal.journal import Journal
+from kgen.journal.reading import JournalError, open_run
 from kgen.journal.runner import Runner
+from kgen.journal.unbundle import unbundle
 from kgen.recipe.recipe import RecipeError
+from kgen.worth import worth
 from kgen.zoo import zoo
 from tests.support.errors import raises
 from tests.support.pictures import photo_folder, png_header
@@ -78,6 +88,66 @@ def test_the_student_is_written_before_its_last_test_which_can_be_stopped(tmp_pa
     assert not open_run(tmp_path / "run").finished
     again = Runner.resume(tmp_path / "run").run()
     assert (again.reason, again.n) == ("done", 80)
+
+
+@pytest.mark.slow
+def test_an_opened_bundle_asks_where_the_images_are(tmp_path, folder, monkeypatch):
+    """On another machine there is only the folder's name, whatever the current folder contains."""
+    controls = Controls()
+    made, _ = runner(tmp_path, folder, controls=controls, checkpoint_seconds=0.0)
+    made.on_event = lambda event: controls.send("stop") if event.kind == "evaluated" else None
+    assert made.run().reason == "stopped"
+    bundle.write(tmp_path / "run", tmp_path / "run.kgen", real_images=True, checkpoint=True)
+    there, moved = tmp_path / "there", tmp_path / "private" / "pictures"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    run = unbundle(tmp_path / "run.kgen", there)
+    photo_folder(there / "photos", ("Bag", "Sneaker"), 1)
+    monkeypatch.chdir(there)
+    assert open_run(run).recipe.real_images == "photos"
+    facts = {"file": "photos", "option": "--real"}
+    for attempt in (Runner.resume, lambda path: next(worth.measure(open_run(path)))):
+        with raises(JournalError, "other-machine", "--real FOLDER", **facts):
+            attempt(run)
+    before = (run / "events.jsonl").read_bytes()
+    last = Runner.resume(run, real=Path("..") / "private" / "pictures").run()
+    assert (last.reason, last.n) == ("done", 80) and before[:100] in (
+        run / "events.jsonl"
+    ).read_bytes()
+    assert open_run(run).recipe == made.distillation.recipe.replace(real_images=str(moved))
+    again = unbundle(bundle.write(run, tmp_path / "again.kgen"), tmp_path / "further")
+    assert not any(b"private" in file.read_bytes() for file in again.glob("*.json*"))
+    answer = CliRunner().invoke(cli, ["evaluate", str(again), "--json"])
+    assert isinstance(answer.exception, JournalError) and answer.exception.code == "other-machine"
+    answer = CliRunner().invoke(cli, ["evaluate", str(again), "--real", str(moved), "--json"])
+    assert json.loads(answer.stdout)["n"] == 80
+
+
+@pytest.mark.parametrize("path", ["photos", "C:\\photos" if os.name == "posix" else "/home/x"])
+def test_a_path_of_another_machine_is_no_path_here(tmp_path, path):
+    recipe = grain(real_images=path)
+    Journal.create(tmp_path / "run", recipe).close()
+    run = open_run(tmp_path / "run")
+    assert run.recipe.real_images == path, "as recorded, whatever the current folder"
+    with raises(JournalError, "other-machine", path, file=path, option="--real"):
+        run.recipe_here()
+    assert run.recipe_here(tmp_path) == recipe.replace(real_images=str(tmp_path))
+    Journal.create(tmp_path / "plain", grain()).close()
+    with raises(JournalError, "conflict", "--real", field="real_images"):
+        Runner.resume(tmp_path / "plain", real=tmp_path)
+
+
+def test_a_new_run_records_a_full_path(tmp_path, folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made, _ = runner(tmp_path, "photos", checkpoint_seconds=9.0)
+    made.journal.close()
+    assert open_run(tmp_path / "run").recipe.real_images == str(folder)
+    started = next(iter(distill(grain(classes=("Bag", "Sneaker"), real_images="'photos'"))))
+    assert started.recipe["real_images"] == str(folder)
+    read = read_recipe("tiny", ["real_images=photos"], None, None)
+    assert read.real_images == str(folder)
+    with raises(RecipeError, "unknown-user", "real_images", field="real_images"):
+        read_recipe("tiny", ["real_images=~no-such-user/photos"], None, None)
 
 
 def test_a_stop_ends_the_check_of_the_files(tmp_path, folder):
