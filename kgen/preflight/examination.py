@@ -361,17 +361,38 @@ class Examination:
 
     # --- its input ---------------------------------------------------------------------------
 
+    def _check_channels(self, channels: int) -> None:
+        """The network's channels are those of its images, wherever these are known from."""
+        known = self.known.find("channels")
+        if known is None or known.value == channels:
+            return
+        if known.source == "given":
+            advice = "Omit --channels, or use a file with that many channels."
+        elif known.source == "from the file's card":
+            advice = f"If the card is wrong, set --channels {channels}."
+        elif self.request.data:
+            advice = f"Omit --data: the network was not trained on {self.request.data}."
+        else:
+            advice = "The card names the wrong data set: set --data to the right one."
+        self.fail(
+            "input",
+            f"{_counted(channels, 'channel')} in the file, but {known.value} {known.source}",
+            advice,
+        )
+
     def check_input(self) -> None:
         """Normalization, image size, and the teacher itself."""
         fit, known, side = self.fit, self.known, self.side
         assert fit is not None
         self.normalize = matching.normalize_layer(fit)
+        self._check_channels(fit.channels)
         mean, std = known.normalization(fit.network, fit.channels, self.normalize)
         if len(mean.value) != fit.channels:
+            numbers = _counted(len(mean.value), "number")
             self.fail(
                 "normalization",
-                f"{len(mean.value)} numbers, but images have {fit.channels} channels",
-                "Set --mean and --std, with one number per channel.",
+                f"{numbers} ({mean.source}), but images have {_counted(fit.channels, 'channel')}",
+                f"Set --mean and --std, with {_counted(fit.channels, 'number')} each.",
             )
         normalization = (
             f"mean {_format_numbers(mean.value)}, std {_format_numbers(std.value)} of pixels in"
@@ -392,12 +413,6 @@ class Examination:
                 )
             ),
         )
-        if (channels := known.find("channels")) and channels.value != fit.channels:
-            self.fail(
-                "input",
-                f"{fit.channels} channels in the file, but {channels.value} {channels.source}",
-                "Omit --channels, or use a file with that many channels.",
-            )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
         self.n_train = n_train.value if n_train else IMAGES_PER_CLASS * fit.outputs
         title, file = known.find("title"), Path(self.request.path)
@@ -447,8 +462,8 @@ class Examination:
             }
         )
         text = (
-            f"{side.value} × {side.value} pixels ({side.source}), {fit.channels}"
-            f" channel{'s' * (fit.channels > 1)} (from the file)"
+            f"{side.value} × {side.value} pixels ({side.source}),"
+            f" {_counted(fit.channels, 'channel')} (from the file)"
         )
         self.report_row(
             "input",
@@ -516,6 +531,10 @@ class Examination:
                 f"Set --data if it is one of: {', '.join(classes.known())}; or use your own folder"
                 " in a run: --set real_images=FOLDER.",
             )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _format_numbers(values: Sequence[float]) -> str:

@@ -4,6 +4,7 @@ network called by hand.
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -164,6 +165,28 @@ def test_three_channels_are_timms(tmp_path, free):
         "0.485, 0.456, 0.406" in rows(report)["normalization"].finding
         and "timm's" in rows(report)["normalization"].finding
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "card", "row", "finding", "advice"),
+    [
+        ({"data": "mnist"}, {}, "input", "1 of the data set mnist", "Omit --data: "),
+        ({"channels": 1}, {}, "input", "3 channels in the file, but 1 given", "Omit --channels, "),
+        ({}, {"channels": 1}, "input", "from the file's card", "set --channels 3."),
+        ({}, {"data": "mnist"}, "input", "1 of the data set mnist", "The card names the wrong "),
+        ({"mean": (0.5,), "std": (0.2,)}, {}, "normalization", "1 number (given)", "3 numbers"),
+    ],
+)
+def test_advice_about_channels_names_where_they_come_from(
+    tmp_path, given, card, row, finding, advice
+):
+    spec = json.dumps({"card": card | {"architecture": "small-cnn-20k"}})
+    network = zoo.build_student("small-cnn-20k", 3, 10, 0)
+    save_file(network.state_dict(), tmp_path / "w.safetensors", {"kgen": spec})
+    report = preflight(tmp_path / "w.safetensors", "small-cnn-20k", **given)
+    last = report.rows[-1]
+    assert (last.name, last.status) == (row, "fail")
+    assert finding in last.finding and advice in last.advice
 
 
 def test_wrong_architecture_names_tensors_and_shapes(file):
