@@ -97,7 +97,7 @@ def evaluate(
         print_line(json.dumps(found | ({"real": real.report.to_json()} if real.report else {})))
         return
     for text, remedy in real.report.remarks() if real.report else []:
-        console.print(f"Note: {text} {remedy}".rstrip(), soft_wrap=True)
+        console.print(f"Note: {text} {remedy}", soft_wrap=True)
     print_line(
         f"student {result.accuracy:.2%} of {result.n:,} real images (teacher"
         f" {teacher.accuracy:.2%})"

@@ -124,10 +124,12 @@ def _print(report: FolderReport) -> None:
     if len(present) > MAX_LISTED:
         rest = present[MAX_LISTED:]
         grid.add_row(f"{len(rest):,} more", "", f"{sum(row.images for row in rest):,}", style="dim")
-    for name in report.missing[:MAX_MISSING]:
-        grid.add_row(Text(name), Text("missing"), "0", style="yellow")
-    if len(report.missing) > MAX_MISSING:
-        grid.add_row(f"{len(report.missing) - MAX_MISSING:,} more", "missing", "0", style="yellow")
+    missing = [row for row in report.classes if not row.images]
+    for row in missing[:MAX_MISSING]:
+        where = f"{', '.join(row.folders)}: no images" if row.folders else "no folder"
+        grid.add_row(Text(row.name), Text(where), "0", style="yellow")
+    if len(missing) > MAX_MISSING:
+        grid.add_row(f"{len(missing) - MAX_MISSING:,} more", "", "0", style="yellow")
     for ignored in report.ignored[:MAX_LISTED]:
         found = f"{ignored.folder}: {ignored.reason}"
         grid.add_row("not used", Text(found), f"{ignored.images:,}", style="dim")
@@ -135,8 +137,8 @@ def _print(report: FolderReport) -> None:
         grid.add_row("not used", f"{len(report.ignored) - MAX_LISTED:,} more", "", style="dim")
     text_console().print(grid)
     for text, remedy in report.remarks():
-        console.print(f"Note: {text} {remedy}".rstrip(), soft_wrap=True)
-    where = Path(report.source) / report.split if report.split else report.source
+        console.print(f"Note: {text} {remedy}", soft_wrap=True)
+    used = Path(report.source) / report.split if report.split else report.source
     print_line(
-        f"{where}: {report.images:,} images of {len(present):,} of {len(report.classes):,} classes."
+        f"{used}: {report.images:,} images of {len(present):,} of {len(report.classes):,} classes."
     )

@@ -27,9 +27,12 @@ SIMILAR = 0.75
 """How similar the name of a folder must be to a class's to be considered a misspelling."""
 MAX_COMPARISONS = 20_000
 """Bounds the search for misspellings: with a thousand classes, 20 folders get a suggestion."""
-LOOSE = "(no folder)"
+LOOSE = "images outside the subfolders"
 """Stands for images that are in no class's folder."""
 NOT_SELECTED = "not selected"
+OTHER_SPLIT = "another split; a run uses only one"
+EXPECTED = (NOT_SELECTED, OTHER_SPLIT)
+"""Reasons that are no surprise, so no remark mentions them."""
 Folder = tuple[str, ...]
 """The names of a folder and of those that contain it, below the source."""
 _WNID = re.compile(r"(n\d{8})[-_ ]", re.IGNORECASE)
@@ -43,7 +46,7 @@ class ClassRow:
 
     name: str
     folders: tuple[str, ...]
-    """Folders with its images, below the source; empty if it is missing."""
+    """Its folders, below the source; empty if there is none, or if its images are in no folder."""
     images: int
 
 
@@ -52,6 +55,7 @@ class IgnoredRow:
     """A folder whose images are not used."""
 
     folder: str
+    """Below the source."""
     images: int
     reason: str
 
@@ -132,8 +136,7 @@ class FolderReport:
                     "Put the class folders inside the split's folder, as in test/CLASS.",
                 )
             )
-        # the user asked to leave out classes that are not selected
-        strangers = [row for row in self.ignored if row.images and row.reason != NOT_SELECTED]
+        strangers = [row for row in self.ignored if row.images and row.reason not in EXPECTED]
         if strangers:
             n = sum(row.images for row in strangers)
             text = (
@@ -151,11 +154,15 @@ class FolderReport:
                 else (f"{text}: {reasons}.", f"{remedy}.")
             )
         if self.missing:
+            empty = [row.name for row in self.classes if row.folders and not row.images]
+            absent = [name for name in self.missing if name not in empty]
+            places = [f"No folder: {_some(absent)}."] if absent else []
+            places += [f"Folder without images: {_some(empty)}."] if empty else []
             found.append(
                 (
                     f"{len(self.missing)} of {len(self.classes)} selected classes have no real test"
-                    f" images; accuracy covers only the others. Missing: {_some(self.missing)}.",
-                    "",
+                    f" images; accuracy covers only the others. {' '.join(places)}",
+                    "Add images of them, or select only the other classes.",
                 )
             )
         if self.unsupported:
@@ -169,11 +176,15 @@ class FolderReport:
         if self.closed and public:
             n = len(self.closed)
             verb = "is" if n == 1 else "are"
-            found.append((f"{_plural(n, 'folder')} cannot be opened and {verb} left out.", ""))
+            text = f"{_plural(n, 'folder')} cannot be opened and {verb} left out."
+            found.append((text, "python -m kgen data check lists them."))
         elif self.closed:
             places = [f"{folder} ({reason})" for folder, reason in self.closed]
             found.append(
-                (f"Folders and links that cannot be opened are left out: {_some(places)}.", "")
+                (
+                    f"Folders and links that cannot be opened are left out: {_some(places)}.",
+                    "If they have images that should count, copy these to another folder.",
+                )
             )
         if self.unreadable:
             found.append(unreadable_remark(self.unreadable, None if public else self.source))
@@ -271,7 +282,11 @@ def match(
     suggestions = max(1, MAX_COMPARISONS // len(names))
     unmatched = [name for name in listing.subfolders(root) if name not in label_of]
     others = [name for name, label in label_of.items() if label not in wanted]
-    folder_of = {label: "/".join((*root, name)) for name, label in label_of.items()}
+
+    def below_source(folder: str) -> str:
+        return "/".join((*root, folder))
+
+    folder_of = {label: below_source(name) for name, label in label_of.items()}
     report = FolderReport(
         str(listing.source),
         split="/".join(root) if any(map(is_split, root)) else "",
@@ -281,11 +296,14 @@ def match(
         ),
         ignored=(
             *(
-                IgnoredRow(n, ignored[n], labels.why_unknown(n, suggest=i < suggestions))
+                IgnoredRow(
+                    below_source(n), ignored[n], labels.why_unknown(n, suggest=i < suggestions)
+                )
                 for i, n in enumerate(unmatched)
             ),
-            *(IgnoredRow(n, ignored[n], NOT_SELECTED) for n in others),
+            *(IgnoredRow(below_source(n), ignored[n], NOT_SELECTED) for n in others),
             *([IgnoredRow(LOOSE, ignored[""], "not in a class folder")] if ignored[""] else []),
+            *_other_splits(listing, root),
         ),
         unsupported=unsupported,
         closed=tuple(listing.closed),
@@ -294,16 +312,51 @@ def match(
         else (),
     )
     if not paths:
-        raise _no_images(report, names, selected)
+        raise _no_images(
+            report, names, selected, inside=labels.find(listing.source.absolute().name)
+        )
     return paths, found, report
 
 
-def _no_images(report: FolderReport, names: Sequence[str], selected: Sequence[int]) -> DataError:
-    """Says what was expected and what was found instead."""
+def _other_splits(listing: Listing, root: Folder) -> list[IgnoredRow]:
+    """The splits next to the one that contains the classes, with the number of their images."""
+    at = next((i for i, name in enumerate(root) if is_split(name)), None)
+    if at is None:
+        return []
+    rows = []
+    for name in listing.subfolders(root[:at]):
+        if name != root[at] and is_split(name):
+            folder = (*root[:at], name)
+            count = sum(images.is_image(file.name) for _, file in listing.below(folder))
+            rows.append(IgnoredRow("/".join(folder), count, OTHER_SPLIT))
+    return rows
+
+
+def _no_images(
+    report: FolderReport, names: Sequence[str], selected: Sequence[int], inside: int | None
+) -> DataError:
+    """Says what was expected and what was found instead.
+
+    `inside`: the class after which the source itself is named.
+    """
+    loose = sum(row.images for row in report.ignored if row.folder == LOOSE)
+    if loose and inside is not None:
+        parent = str(Path(report.source).absolute().parent)
+        return DataError(
+            f"{report.source} is the folder of one class, {names[inside]!r}; use the folder that"
+            f" contains it, {parent}.",
+            code="no-images",
+            file=report.source,
+            meant=parent,
+            found=[LOOSE],
+        )
     examples = ", ".join(repr(names[c]) for c in selected[:3])
     strangers = [
-        f"{row.folder} with {_plural(row.images, 'image')}" for row in report.ignored if row.images
+        f"{row.folder} with {_plural(row.images, 'image')}"
+        for row in report.ignored
+        if row.images and row.folder != LOOSE
     ]
+    strangers += [f"{_plural(loose, 'image')} outside the subfolders"] if loose else []
     kinds = [f"{n:,} {suffix}" for suffix, n in report.unsupported.most_common()]
     there = [
         *([f"Found: {_some(strangers)}."] if strangers else []),

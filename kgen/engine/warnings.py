@@ -92,7 +92,7 @@ def _test_warnings(setting: Setting) -> list[tuple[str, str]]:
 def _real_image_warnings(setting: Setting, real: RealImages) -> list[tuple[str, str]]:
     """What was left out of the real images, and what is missing."""
     if real.report:
-        return [(text, remedy or NO_ACTION) for text, remedy in real.report.remarks(public=True)]
+        return real.report.remarks(public=True)
     found = [unreadable_remark(real.unreadable)] if real.unreadable else []
     missing = len(set(setting.selected).difference(np.unique(real.labels).tolist()))
     if missing:
@@ -100,7 +100,7 @@ def _real_image_warnings(setting: Setting, real: RealImages) -> list[tuple[str, 
             f"{missing} of {len(setting.selected)} selected classes have no real test images;"
             " accuracy covers only the others."
         )
-        found.append((text, NO_ACTION))
+        found.append((text, "Add images of them, or select only the other classes."))
     return found
 
 

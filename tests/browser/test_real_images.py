@@ -41,7 +41,11 @@ def test_the_folder_is_reported_below_its_field_and_bad_files_in_the_notes(
     enter(studio, tmp_path / "photos")
     expect(report).to_have_attribute("data-state", "warn", timeout=1000 * LATER)
     rows = [row.split("\t") for row in report.locator("tbody tr").all_inner_texts()]
-    assert rows == [["Trouser", "Trouser", "6"], ["Bag", "bag", "7"], ["not used", "Bagg", "6"]]
+    assert rows == [
+        ["Trouser", "Trouser", "6"],
+        ["Bag", "bag", "7"],
+        ["not used", "Bagg: not a class; did you mean Bag?", "6"],
+    ]
     expect(report).to_contain_text("did you mean Bag?")
     expect(report).to_contain_text("empty.png (the file is empty)")
 

@@ -4,7 +4,7 @@
 import { current } from './class_picker.js';
 import { h, num, setAttr, setChildren, setText } from '../core/dom.js';
 import { requestJson } from '../core/server.js';
-import { lastName, missingRemark, ofSelection } from './folder_report.js';
+import { missingRemark, ofSelection } from './folder_report.js';
 
 /** @import { FolderCheckReport } from '../core/types.js' */
 
@@ -141,11 +141,18 @@ export class FolderCheck {
         (report.split ? `, from ${report.split}/.` : '.'),
     );
     const rows = [
-      ...present.map((row) =>
-        this.#row('', row.name, row.folders.map(lastName).join(', '), row.images),
+      ...present.map((row) => this.#row('', row.name, row.folders.join(', '), row.images)),
+      ...ignored.map((row) =>
+        this.#row('ignored', 'not used', `${row.folder}: ${row.reason}`, row.images),
       ),
-      ...ignored.map((row) => this.#row('ignored', 'not used', row.folder, row.images, row.reason)),
-      ...missing.map((name) => this.#row('missing', name, 'missing', 0)),
+      ...missing.map((row) =>
+        this.#row(
+          'missing',
+          row.name,
+          row.folders.length ? `${row.folders.join(', ')}: no images` : 'no folder',
+          0,
+        ),
+      ),
     ];
     setChildren(
       this.details,
@@ -170,11 +177,11 @@ export class FolderCheck {
     );
   }
 
-  #row(kind, name, folder, images, title = name) {
+  #row(kind, name, folder, images) {
     return h(
       'tr',
       { class: kind },
-      h('td', { title }, name),
+      h('td', { title: name }, name),
       h('td', { title: folder }, folder),
       h('td', null, num(images)),
     );

@@ -11,7 +11,7 @@ const MAX_NAMED = 5;
  */
 export function ofSelection(report, selected) {
   const classes = report.classes.filter((row) => selected.has(row.name));
-  const missing = classes.filter((row) => !row.images).map((row) => row.name);
+  const missing = classes.filter((row) => !row.images);
   const others = report.classes.filter((row) => row.images && !selected.has(row.name));
   return {
     images: classes.reduce((sum, row) => sum + row.images, 0),
@@ -20,7 +20,7 @@ export function ofSelection(report, selected) {
     ignored: [
       ...report.ignored,
       ...others.map((row) => ({
-        folder: row.folders.map(lastName).join(', '),
+        folder: row.folders.join(', '),
         images: row.images,
         reason: 'not selected',
       })),
@@ -28,17 +28,28 @@ export function ofSelection(report, selected) {
   };
 }
 
-/** @param {string} folder */
-export const lastName = (folder) => folder.split('/').at(-1);
-
 /**
- * @param {string[]} missing Selected classes without an image.
+ * @param {FolderCheckReport['classes']} missing Selected classes without an image.
  * @param {number} selected How many are selected.
  */
 export function missingRemark(missing, selected) {
-  const more = missing.length - MAX_NAMED;
-  const names = missing.slice(0, MAX_NAMED).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  const listed = (title, rows) => {
+    const more = rows.length - MAX_NAMED;
+    const names = rows.slice(0, MAX_NAMED).map((row) => row.name);
+    return rows.length
+      ? ` ${title}: ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}.`
+      : '';
+  };
+  const places =
+    listed(
+      'No folder',
+      missing.filter((row) => !row.folders.length),
+    ) +
+    listed(
+      'Folder without images',
+      missing.filter((row) => row.folders.length),
+    );
   return missing.length === selected
-    ? `The folder has no images of the selected classes. Missing: ${names}.`
-    : `${missing.length} of ${selected} selected classes have no real test images; accuracy covers only the others. Missing: ${names}.`;
+    ? `The folder has no images of the selected classes.${places}`
+    : `${missing.length} of ${selected} selected classes have no real test images; accuracy covers only the others.${places} Add images of them, or select only the other classes.`;
 }

@@ -11,7 +11,7 @@ const REPORT = {
     { name: 'dog', folders: ['val/Dog'], images: 5 },
     { name: 'pig', folders: [], images: 0 },
   ],
-  ignored: [{ folder: 'Hat', images: 2, reason: 'not a class' }],
+  ignored: [{ folder: 'val/Hat', images: 2, reason: 'not a class' }],
   remarks: [],
 };
 
@@ -22,10 +22,13 @@ test('only the selected classes count, and the other folders are not selected', 
     found.classes.map((row) => row.name),
     ['dog', 'pig'],
   );
-  assert.deepEqual(found.missing, ['pig']);
+  assert.deepEqual(
+    found.missing.map((row) => row.name),
+    ['pig'],
+  );
   assert.deepEqual(found.ignored, [
-    { folder: 'Hat', images: 2, reason: 'not a class' },
-    { folder: 'cat', images: 4, reason: 'not selected' },
+    { folder: 'val/Hat', images: 2, reason: 'not a class' },
+    { folder: 'val/cat', images: 4, reason: 'not selected' },
   ]);
 });
 
@@ -36,7 +39,16 @@ test('all classes: the report itself', () => {
 });
 
 test('missing classes are counted, and the first ones named', () => {
-  assert.match(missingRemark(['pig'], 3), /^1 of 3 .*: pig\.$/);
-  assert.match(missingRemark(['a', 'b', 'c', 'd', 'e', 'f', 'g'], 8), / and 2 more\.$/);
-  assert.match(missingRemark(['pig'], 1), /no images of the selected classes/);
+  const absent = (name) => ({ name, folders: [], images: 0 });
+  const empty = { name: 'dog', folders: ['val/dog'], images: 0 };
+  assert.match(missingRemark([absent('pig')], 3), /^1 of 3 .*No folder: pig\. Add /);
+  assert.match(missingRemark([...'abcdefg'].map(absent), 8), /: a, b, c, d, e and 2 more\. Add /);
+  assert.match(
+    missingRemark([absent('pig'), empty], 3),
+    /No folder: pig\. Folder without images: dog\./,
+  );
+  assert.match(
+    missingRemark([empty], 1),
+    /no images of the selected classes\. Folder without images: dog/,
+  );
 });

@@ -295,6 +295,7 @@ def test_two_folders_of_one_class_are_refused(tmp_path):
         (("toaster/1.png", "toaster/2.png"), ["'cat'", "toaster with 2 images"]),
         (("cat/1.heic", "dog/2.heic"), ["2 .heic"]),
         (("1.png",), ["'cat'"]),
+        (("1.png",), ["1 image outside"]),
         ((), ["'cat'", ".webp"]),
     ],
 )
@@ -303,6 +304,26 @@ def test_a_folder_without_a_class_says_what_is_there(tmp_path, names, facts):
     source.mkdir(exist_ok=True)
     with raises(DataError, "no-images", source, *facts, file=str(source)):
         found(source)
+
+
+def test_for_the_folder_of_one_class_the_one_around_it_is_suggested(tmp_path):
+    put(tmp_path, "val/Guinea-pig/1.png")
+    with raises(DataError, "no-images", meant=str(tmp_path / "val")):
+        found(tmp_path / "val" / "Guinea-pig")
+
+
+def test_a_split_that_is_not_used_and_an_empty_folder_are_mentioned(tmp_path):
+    put(tmp_path, "train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/Hat/1.png")
+    (tmp_path / "val" / "dog").mkdir()
+    _, report = found(tmp_path)
+    assert [(row.folder, row.images, row.reason) for row in report.ignored] == [
+        ("val/Hat", 1, "not a class"),
+        ("train", 2, class_folders.OTHER_SPLIT),
+    ]
+    assert [row.folders for row in report.classes] == [("val/cat",), ("val/dog",), ()]
+    remarks = report.remarks(public=True)
+    assert "train" not in str(remarks) and all(remedy for _, remedy in remarks)
+    assert "No folder: guinea pig. Folder without images: dog." in remarks[-1][0]
 
 
 def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
