@@ -18,6 +18,14 @@ def and_more(items: Sequence) -> str:
     return f" and {len(items) - MAX_LISTED:,} more" if len(items) > MAX_LISTED else ""
 
 
+def failed_check(error: Exception) -> str:
+    """The message for a bug in a check that someone is waiting for."""
+    return (
+        f"The check itself failed ({type(error).__name__}: {short_message(error)}); please report"
+        " it."
+    )
+
+
 def short_message(error: BaseException) -> str:
     """An exception's message, short enough for a sentence."""
     text = " ".join(str(error).split())

@@ -26,6 +26,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from kgen.errors import KGenError
+from kgen.nets.own_code import child_environment
 from kgen.system.files import write_durably
 from kgen.system.paths import ASSETS, ROOT, HomeError, writable_home
 from kgen.zoo import zoo
@@ -243,7 +244,7 @@ class Fitter:
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | single_threaded | self._cache_variable(),
+            env=child_environment() | single_threaded | self._cache_variable(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

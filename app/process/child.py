@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.live.narration import FOR_THE_PRESENTER
-from kgen.nets.own_code import SWITCH
+from kgen.nets.own_code import child_environment
 from kgen.system import child
 from kgen.system.child import COMMAND
 from kgen.system.child import NEW_GROUP as NEW_GROUP
@@ -16,8 +16,7 @@ class Child(child.Child):
     """See `kgen.system.child.Child`."""
 
     def __init__(self, log: Path | None, command: tuple[str, ...] = COMMAND):
-        # the page must not run a user's Python file, whatever a recipe or a card says
-        super().__init__(log, command, {SWITCH: "0"})
+        super().__init__(log, command, child_environment())
 
     def exit_message(self, public: bool = False) -> str:
         """How it ended, in a sentence. `public`: without its error and the log's last line, which

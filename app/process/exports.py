@@ -21,6 +21,7 @@ from typing import NamedTuple
 from app.process.child import NEW_GROUP, OWN_SESSION
 from kgen.errors import ExportError
 from kgen.journal.export import missing_packages
+from kgen.nets.own_code import child_environment
 from kgen.system.paths import ROOT
 
 TIMEOUT = 240.0
@@ -91,7 +92,7 @@ class Exports:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=os.environ | environment,
+            env=child_environment() | environment,
             start_new_session=OWN_SESSION,
             creationflags=NEW_GROUP,
         )

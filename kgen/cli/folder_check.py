@@ -27,6 +27,7 @@ from kgen.data.class_folders import FolderReport
 from kgen.data.data import DataError
 from kgen.data.folders import Progress
 from kgen.errors import KGenError
+from kgen.phrases import failed_check
 from kgen.specs import did_you_mean
 from kgen.zoo import zoo
 
@@ -107,6 +108,9 @@ def serve() -> int:
         return 2
     except OSError as error:
         send("error", text=f"{error.filename or 'A file'} cannot be read: {error.strerror}.")
+        return 2
+    except Exception as error:  # an internal bug; still report it to the user
+        send("error", text=failed_check(error))
         return 2
     found = replace(report, classes=tuple(row for row in report.classes if row.images))
     # without the missing classes: only the page knows which ones are selected

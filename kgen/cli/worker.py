@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from kgen.engine.controls import Controls
 from kgen.errors import DiskError, KGenError
-from kgen.phrases import short_message
+from kgen.phrases import failed_check
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.recipes import recipes
 
@@ -180,13 +180,7 @@ def _check(send_message: Callable[..., None]) -> int:
         )
         return 2
     except Exception as error:  # an internal bug; still report it to the user
-        send_message(
-            "error",
-            text=(
-                f"The check itself failed ({type(error).__name__}: {short_message(error)}); please"
-                " report it."
-            ),
-        )
+        send_message("error", text=failed_check(error))
         return 2
     send_message("report", **report.model_dump())
     return 0 if report.ok else 2

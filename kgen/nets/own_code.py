@@ -40,6 +40,13 @@ SWITCH = "KGEN_OWN_CODE"
 """Environment variable; 0 forbids running a user's file. The app sets it for its children."""
 
 
+def child_environment() -> dict[str, str]:
+    """This process's environment, for a child that never runs a user's file, whatever a recipe or a
+    card says.
+    """
+    return os.environ | {SWITCH: "0"}
+
+
 class OwnCodeError(ZooError):
     """A user's own network that cannot be built; the message names the file and the reason."""
 

@@ -30,7 +30,7 @@ from pydantic import (
 
 from kgen.data import catalogue, classes
 from kgen.nets import arguments
-from kgen.nets.own_code import SWITCH, UserCode
+from kgen.nets.own_code import UserCode, child_environment
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
 from kgen.specs import did_you_mean
@@ -289,9 +289,8 @@ def inspect(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         # CPU only: a CUDA driver reserves more address space than any limit that would protect us
-        env=os.environ
-        | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"}
-        | ({} if own_code else {SWITCH: "0"}),
+        env=(os.environ if own_code else child_environment())
+        | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"},
     )
     stdin, stdout = child.stdin, child.stdout
     assert stdin and stdout  # pipes
@@ -311,7 +310,9 @@ def inspect(
         except OSError:  # it has ended already; on Windows, this is not a BrokenPipeError
             pass
         for line in stdout:
-            message = json.loads(line)
+            message = _message(line)
+            if message is None:
+                continue
             kind = message["kind"]
             file_read = file_read or (kind == "row" and message["name"] == "tensors")
             yield message
@@ -326,6 +327,15 @@ def inspect(
         child.kill()
         child.wait()
         stdout.close()
+
+
+def _message(line: str) -> dict[str, Any] | None:
+    """A message of the check; None for a line that something else has printed."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) and "kind" in message else None
 
 
 def _failure_message(code: int, seconds: float, in_time: bool, file_read: bool) -> str:

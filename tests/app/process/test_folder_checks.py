@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ from app.process.child import Child
 from app.process.folder_checks import FolderChecks
 from app.process.teacher_checks import TeacherChecks
 from app.setup import form
+from kgen.cli import folder_check
 from kgen.recipes import recipes
 from kgen.system.paths import typed_path
 from tests.support.errors import refused
@@ -82,6 +85,13 @@ def test_what_cannot_be_checked_is_a_sentence(client, tmp_path):
     found = report(client, folder=str(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere") in found["error"] and found["report"] is None
     assert "nobody" in report(client, folder=str(tmp_path), teacher="nobody")["error"]
+
+
+def test_a_bug_in_the_check_is_reported_too(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"folder": "x"}'))
+    assert folder_check.serve() == 2
+    message = json.loads(capsys.readouterr().out)
+    assert message["kind"] == "error" and "failed (KeyError: 'teacher')" in message["text"]
 
 
 @pytest.mark.parametrize(

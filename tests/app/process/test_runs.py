@@ -26,6 +26,7 @@ from kgen.journal.reading import open_run
 from kgen.recipes import recipes
 from kgen.system import shell
 from kgen.system.files import FolderLock
+from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 from tests.support import standin
 from tests.support.errors import raises
@@ -139,6 +140,12 @@ def test_a_users_own_python_file_runs_on_the_command_line_only(make, monkeypatch
     message = child.wait_for("ready", timeout=20)
     child.close(2)
     assert message and message["own"] == "0"
+
+
+def test_no_child_of_the_app_may_run_a_users_python_file():
+    starting = [p for p in (ROOT / "app").rglob("*.py") if "Popen(" in p.read_text("utf-8")]
+    assert {path.stem for path in starting} >= {"exports", "projection"}
+    assert all("env=child_environment()" in path.read_text("utf-8") for path in starting)
 
 
 def test_images_of_another_machine_are_asked_for_on_the_command_line(make):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
 import time
 
@@ -139,6 +140,16 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
     monkeypatch.setattr(request, "sys", type("sys", (), {"executable": "/bin/false"}))
     (gone,) = inspect(what)
     assert gone["kind"] == "error" and gone["text"] != late["text"]
+
+
+def test_lines_that_something_else_prints_are_skipped(tmp_path, monkeypatch):
+    error = {"kind": "error", "text": "so it ends"}
+    lines = ["Loading weights", "[1]", '{"no": "kind"}', "[" * 9000, json.dumps(error)]
+    code, popen = f"print(*{lines}, sep='\\n')", subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda _, **options: popen([sys.executable, "-c", code], **options)
+    )
+    assert list(inspect(parse_request({"path": str(tmp_path)}))) == [error]
 
 
 # --- the two ends of the pipe, in this process ----------------------------------------------------
