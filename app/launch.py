@@ -8,6 +8,7 @@ import os
 import re
 import sys
 
+from app.web.addresses import canonical
 from kgen.system.terminal import replace_unprintable
 
 # Gradio reads these on import: no telemetry, no lookups, and a short analytics table (it is
@@ -53,16 +54,9 @@ def url_path(text: str) -> str:
 
 
 def listening_host(text: str) -> str:
-    """The address as browsers write it: an IPv6 address without brackets and in its short form,
-    also for Debian's names of ::1.
-    """
-    host = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text.lower()
-    if host in ("ip6-localhost", "ip6-loopback"):
-        return "::1"
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host
+    """The address as browsers write it, also for Debian's names of ::1."""
+    host = canonical(text)
+    return "::1" if host in ("ip6-localhost", "ip6-loopback") else host
 
 
 def host_name(text: str) -> str:

@@ -147,8 +147,10 @@ def invite(links: list[str], presenter_link: str, host: str) -> None:
     print(f"For the audience: {links[0]}")
     for link in links[1:]:
         print(f"  or, if that is not reachable: {link}")
-    if host != "0.0.0.0" and any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
-        print("  Only this computer can open that link. To let others in, use --host 0.0.0.0.")
+    if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
+        is_open = host in ("0.0.0.0", "::")  # as in a container
+        option = "--link http://ADDRESS/, as others reach it" if is_open else "--host 0.0.0.0"
+        print(f"  Only this computer can open that link. To let others in, use {option}.")
     print(f"For the presenter only: {presenter_link}\n")
 
 

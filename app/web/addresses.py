@@ -5,6 +5,7 @@ looked up.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import sys
 
@@ -35,6 +36,19 @@ def addresses(host: str) -> list[str]:
         if not (ipaddress.ip_address(a).is_loopback or ipaddress.ip_address(a).is_unspecified)
     ]
     return sorted(reachable, key=_rank)
+
+
+def canonical(host: str) -> str:
+    """A host's name in lower case, or its address as browsers write it: IPv6 in its short form,
+    here without brackets.
+    """
+    host = host.lower()
+    if re.fullmatch(r"\[.*:.*\]", host):
+        host = host[1:-1]
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def link(host: str, port: int, root: str = "") -> str:

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.web.addresses import canonical
 from app.web.answers import error_response
 from app.web.errors import Forbidden, ServeError
 from app.web.roles import PRESENTER, PRESENTER_ONLY, AccessControl
@@ -235,7 +236,7 @@ def _hostname(host: str) -> str:
 
 
 def _address(host: str) -> tuple[str, int | None]:
-    """The name, in lower case, and the port of a Host header; any other text is a name."""
+    """The name as browsers write it and the port of a Host header; any other text is a name."""
     host = host.strip().lower()
     if host.startswith("["):
         name, _, rest = host[1:].partition("]")
@@ -244,4 +245,4 @@ def _address(host: str) -> tuple[str, int | None]:
         name, _, port = host.rpartition(":")
         if ":" in name or not name or not port.isdigit():
             name, port = host, ""
-    return name.rstrip("."), int(port) if PORT_PATTERN.fullmatch(port) else None
+    return canonical(name.rstrip(".")), int(port) if PORT_PATTERN.fullmatch(port) else None

@@ -54,6 +54,8 @@ PLAIN = [
     ("10.0.0.7", f"10.0.0.7:{PORT}", f"http://10.0.0.7:{PORT}"),
     ("my_app", f"my_app:{PORT}", f"http://my_app:{PORT}"),
     ("fe80::1", f"[fe80::1]:{PORT}", f"http://[fe80::1]:{PORT}"),
+    ("2001:0DB8:0::1", f"[2001:db8::1]:{PORT}", f"http://[2001:db8::1]:{PORT}"),
+    ("[2001:0DB8:0::1]:9000", f"127.0.0.1:{PORT}", "http://[2001:db8::1]:9000"),
     (f"{PUBLIC}:8080", f"127.0.0.1:{PORT}", f"http://{PUBLIC}:8080"),
     ("localhost:9000", f"127.0.0.1:{PORT}", "http://localhost:9000"),
 ]

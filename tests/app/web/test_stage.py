@@ -212,7 +212,9 @@ def test_the_terminal_names_every_address_and_the_token_once(capsys):
     main.invite(["http://127.0.0.1:7860/"], "x", "127.0.0.1")
     assert "--host 0.0.0.0" in capsys.readouterr().out
     main.invite(["http://localhost:7860/"], "x", "0.0.0.0")
-    assert "--host" not in capsys.readouterr().out, "in a container, it is open already"
+    said = capsys.readouterr().out
+    assert "Only this computer" in said and "--link" in said
+    assert "--host" not in said, "in a container, it is open already"
 
 
 # --- addresses ------------------------------------------------------------------------------------
