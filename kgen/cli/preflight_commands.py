@@ -115,6 +115,13 @@ def preflight(
         from kgen.cli.worker import run_check
 
         raise typer.Exit(run_check())
+    if arch and ":" in arch and (meant := own_code.from_module(arch)):
+        raise PreflightError(
+            f"--arch is {arch!r}, a module. For the file, write --arch {meant}, which runs it.",
+            code="invalid-name",
+            name=arch,
+            meant=meant,
+        )
     if arch and own_code.is_own(arch):
         console.print(f"--arch {arch} runs the code in that file.")
     names = None if classes is None else read_names(classes)

@@ -25,9 +25,26 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
                 file=str(name),
             ) from None
     else:
-        recipe = Recipe() if name == "custom" else recipes.get(name)
+        recipe = Recipe() if name == "custom" else _named(name)
     given = {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
     return apply(recipe, settings, **given)
+
+
+def _named(name: str) -> Recipe:
+    """A named recipe. Raises RecipeError, which says how to use a teacher of that name."""
+    try:
+        return recipes.get(name)
+    except RecipeError:
+        if name not in zoo.available():
+            raise
+    raise RecipeError(
+        f"{name!r} is a teacher, not a recipe. A first run that takes seconds: python -m kgen run"
+        f" tiny --set teacher={name}. With the default settings: python -m kgen run custom --set"
+        f" teacher={name}.",
+        code="unknown-recipe",
+        name=name,
+        meant="custom",
+    )
 
 
 def apply(recipe: Recipe, settings: Sequence[str], **given: int | str) -> Recipe:

@@ -20,7 +20,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -137,6 +137,14 @@ def short(architecture: str) -> str:
     return f"{Path(file).name}:{name}"
 
 
+def from_module(architecture: str) -> str | None:
+    """`package.net:build` as FILE.py:NAME, if that file exists; otherwise None."""
+    module, _, name = architecture.partition(":")
+    file = Path(*module.split(".")).with_suffix(".py")
+    found = f"{file.as_posix()}:{name}"
+    return found if is_own(found) and file.is_file() else None
+
+
 def absolute(architecture: str) -> str:
     """With an absolute path, for a process in another folder."""
     file, name = _split(architecture)
@@ -179,9 +187,18 @@ def build(
                 file=str(file),
                 known=defined[:10],
             )
-        wanted = {"num_classes": classes, "in_chans": channels}
+        given = _accepted(function, {"num_classes": classes, "in_chans": channels}) | arguments
+        if missing := _missing(function, given):
+            example = ",".join(f"{argument}=VALUE" for argument in missing)
+            raise OwnCodeError(
+                f"{file}: {name}() needs {' and '.join(map(repr, missing))}, so pass --arch-args"
+                f" {example}.",
+                code="invalid-arguments",
+                file=str(file),
+                missing=missing,
+            )
         with _explained(file, f"{name}()"):
-            network = function(**_accepted(function, wanted), **arguments)
+            network = function(**given)
     # without the imports: a forward pass that needs them must not start to fail during a run
     with contextlib.redirect_stdout(sys.stderr):
         return _as_network(network, f"{file.name}:{name}", channels, side)
@@ -302,6 +319,20 @@ def _accepted(function: Callable[..., Any], wanted: dict[str, Any]) -> dict[str,
     except (TypeError, ValueError):
         return {}
     return {name: value for name, value in wanted.items() if name in parameters}
+
+
+def _missing(function: Callable[..., Any], given: Collection[str]) -> list[str]:
+    """The arguments that a function requires and that are not given, by name."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [
+        p.name
+        for p in parameters
+        if p.kind in named and p.default is inspect.Parameter.empty and p.name not in given
+    ]
 
 
 def _as_network(network: Any, title: str, channels: int, side: int) -> Network:

@@ -153,11 +153,20 @@ def _decoded(content: bytes) -> str:
 
 
 def _from_lines(file: str, text: str) -> ClassNames:
-    """One name per line, or a single line with commas."""
-    found = [line.strip() for line in text.splitlines() if line.strip()]
+    """One name per line, or a single line with commas, which may end in one.
+
+    Lines that begin with "# " are comments, unless all do.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    found = [line for line in lines if not line.startswith("# ")] or lines
+    comments = len(lines) - len(found)
     if len(found) == 1:
-        found = [part.strip() for part in found[0].split(",")]
-    return _without_indices(file, found) or ClassNames(tuple(found))
+        found = [part.strip() for part in found[0].rstrip(", ").split(",")]
+    names = _without_indices(file, found) or ClassNames(tuple(found))
+    if not comments:
+        return names
+    count = f"{comments} comment{'s' * (comments > 1)}"
+    return names._replace(source=f"{names.source or f'from {file}'}, without {count}")
 
 
 def _without_indices(file: str, lines: list[str]) -> ClassNames | None:

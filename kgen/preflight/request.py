@@ -118,8 +118,8 @@ class PreflightRequest(BaseModel):
         if value is not None and value not in classes.known():
             raise ValueError(
                 f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is a"
-                " different one, omit this field; you can specify a folder of test images later"
-                " with --real"
+                " different one, omit this field; you can specify a folder of test images later:"
+                " --set real_images=FOLDER on the command line, Real test images on the page"
             )
         return value
 
@@ -226,7 +226,7 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        found = repr(first.get("input"))
+        found = _shown(first.get("input"))
         message = first["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]
         raise PreflightError(
@@ -236,6 +236,12 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
             code="invalid-value",
             field=field,
         ) from None
+
+
+def _shown(value: Any) -> str:
+    """A value as a user would write it."""
+    names = isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value)
+    return repr(",".join(value)) if names else repr(value)
 
 
 def check_name(name: str) -> Path:

@@ -31,12 +31,10 @@ def check_variables() -> None:
 
     for name, value in os.environ.items():
         if name.lower() in PROXIES and value:
+            proxy = value if "://" in value else f"http://{value}"
             try:
-                httpx.HTTPTransport(
-                    proxy=value if "://" in value else f"http://{value}",
-                    trust_env=False,
-                    verify=False,
-                ).close()
+                httpx.HTTPTransport(proxy=proxy, trust_env=False, verify=False).close()
+                _check_port(proxy)
             except ImportError:
                 raise _error(
                     name,
@@ -71,6 +69,12 @@ def check_variables() -> None:
         raise _error(
             name, os.environ.get(name, ""), "expected host names, separated by commas"
         ) from None
+
+
+def _check_port(proxy: str) -> None:
+    """httpx takes a port that no computer has. Raises ValueError."""
+    if urlsplit(proxy).port == 0:  # raises for ports above 65535
+        raise ValueError("port 0")
 
 
 def _error(name: str, value: str, reason: str) -> VariableError:

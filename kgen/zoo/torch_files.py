@@ -83,9 +83,9 @@ def _check_zip(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile):
         raise CheckpointError(
-            f"{path} is a damaged .pt file ({relevant_line(error)}); copy or download it again.",
+            f"{path} is a .pt file that is incomplete or damaged; copy or download it again.",
             code="damaged",
         ) from None
     if len(members) > MAX_TENSORS + 100:
@@ -256,6 +256,6 @@ def relevant_line(error: Exception) -> str:
     if message.startswith("Weights only load failed"):
         message = "not weights only"
     message = re.sub(r"[^\x20-\x7e]", "?", message.partition(". ")[0])
-    return (
-        f"{type(error).__name__}: {message[:100].rstrip('. ')}" if message else type(error).__name__
-    )
+    message = message[:100].rstrip(". ")
+    # a single word, such as a missing key, says nothing by itself
+    return message if " " in message else f"{type(error).__name__} {message}".strip()

@@ -32,6 +32,8 @@ def test_an_empty_shell_is_in_order():
         ("all_proxy", "socks://127.0.0.1:1080"),
         ("HTTPS_PROXY", "http://[::1"),
         ("http_proxy", "htp://proxy.example.org"),
+        ("HTTPS_PROXY", "http://proxy.example.org:99999"),
+        ("HTTPS_PROXY", "proxy.example.org:0"),
         ("SSL_CERT_FILE", "/nonexistent/cacert.pem"),
         ("SSL_CERT_FILE", __file__),
         ("SSLKEYLOGFILE", "/nonexistent/keys.log"),

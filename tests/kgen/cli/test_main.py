@@ -110,6 +110,8 @@ def test_recipes_for_people_come_in_groups():
 
 BAD = [
     (["run", "fashion-life"], "unknown-recipe", "'fashion-live'"),
+    (["run", "fashion-cnn"], "unknown-recipe", "run tiny --set teacher=fashion-cnn"),
+    (["preflight", "x.pt", "--arch", "full.net:Net"], "invalid-name", "--arch full/net.py:Net"),
     (["run", "tiny", "--set", "sede=1"], "unknown-field", "'seed'"),
     (["run", "tiny", "--set", "epochs=0"], "invalid-value", "'epochs' is 0; allowed: 1 or more"),
     (["run", "tiny", "--set", "epochs"], "invalid-setting", "--set epochs: "),
@@ -142,6 +144,7 @@ BAD = [
 def test_bad_input_is_one_sentence_and_exit_2(words, code, fact, tmp_path, monkeypatch, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes").write_text("mine")
+    (tmp_path / "full" / "net.py").touch()
     monkeypatch.chdir(tmp_path)
     words = [w.replace("FULL", "full").replace("FILE", "full/notes") for w in words]
     monkeypatch.setattr(sys, "argv", ["kgen", *words])

@@ -37,6 +37,9 @@ def forwarding(**options):
 def broken(num_classes):
     return Net(num_classes).missing
 
+def needy(num_classes, depth, *, width, **more):
+    return Net(num_classes)
+
 def number():
     return 3
 
@@ -97,6 +100,7 @@ def test_it_is_called_with_what_it_takes(file, name, arguments, width, classes):
         ("nothing", "unknown-function", ["'nothing'", "plain"]),
         ("broken", "code-failed", ["broken()", "AttributeError", 20]),
         ("number", "not-a-network", ["int"]),
+        ("needy", "invalid-arguments", ["'depth' and 'width'", "--arch-args depth=VALUE"]),
     ],
 )
 def test_what_cannot_be_built_is_said_with_file_and_line(file, name, code, facts):

@@ -153,6 +153,13 @@ def test_numbers_are_names_unless_a_form_says_otherwise(tmp_path):
         read(tmp_path / "n.json", '{"1": "0", "2": "1"}')
 
 
+@pytest.mark.parametrize("text", ["cat,dog,horse,", "# of pets\ncat\ndog\n# big\nhorse\n"])
+def test_a_comma_at_the_end_and_comments_are_no_names(text, tmp_path):
+    assert read(tmp_path / "n.txt", text) == parse_names(text).names == PETS
+    assert ("2 comments" in read_names(str(tmp_path / "n.txt")).source) == ("#" in text)
+    assert parse_names("C#\n#1").names == ("C#", "#1")
+
+
 def test_it_says_how_a_file_was_understood(tmp_path):
     (tmp_path / "n.csv").write_text("id,name\n0,cat\n1,dog\n")
     (tmp_path / "n.json").write_text('{"cat": 0, "dog": 1}')
