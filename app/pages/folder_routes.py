@@ -15,8 +15,7 @@ from starlette.requests import ClientDisconnect
 from app.process.folder_checks import FolderChecks
 from app.web import request_body
 from app.web.answers import error_response, fresh_json
-from app.web.errors import RequestError
-from app.web.uploads import Refused
+from app.web.errors import Refused, RequestError
 
 MAX_BODY_BYTES = 10**5
 

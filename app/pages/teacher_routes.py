@@ -19,8 +19,7 @@ from app.process import teacher_checks
 from app.process.teacher_checks import TeacherChecks
 from app.web import request_body
 from app.web.answers import error_response, fresh_json
-from app.web.errors import RequestError
-from app.web.uploads import Refused
+from app.web.errors import Refused, RequestError
 
 MAX_BODY_BYTES = 10**6
 """Largest check request in bytes: a hundred thousand class names of ten letters."""

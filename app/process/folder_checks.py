@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 from app.process.child import Child
-from app.web.uploads import Refused
+from app.web.errors import Refused
 from kgen.system.paths import PathError, typed_path
 
 COMMAND = (sys.executable, "-m", "kgen", "data", "check", "-")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from app.setup.form import TITLES
-from app.web.uploads import Refused, Uploads
+from app.web.errors import Refused
+from app.web.uploads import Uploads
 from kgen.data import catalogue, classes
 from kgen.errors import KGenError
 from kgen.nets import architectures, own_code

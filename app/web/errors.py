@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kgen.errors import KGenError
 
 
@@ -25,6 +27,16 @@ class RequestError(KGenError, ValueError):
     @property
     def status(self) -> int:
         return 413 if self.code == "too-large" else 400
+
+
+class Refused(KGenError, ValueError):
+    """A rejected request: one sentence for the user, and the status of the response."""
+
+    code = "upload"
+
+    def __init__(self, sentence: str, status: int = 400, *, code: str | None = None, **fields: Any):
+        super().__init__(sentence, code=code, **fields)
+        self.status = status
 
 
 class ServeError(KGenError, ValueError):

@@ -11,26 +11,15 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from kgen.errors import KGenError
+from app.web.errors import Refused
 from kgen.system.files import portable_name
 
 MAX_BYTES = 2 * 2**30
 RESERVED_BYTES = 2**30
 """Disk space to leave free, because a run needs room too."""
-
-
-class Refused(KGenError, ValueError):
-    """A rejected request: one sentence for the user, and the status of the response."""
-
-    code = "upload"
-
-    def __init__(self, sentence: str, status: int = 400, *, code: str | None = None, **fields: Any):
-        super().__init__(sentence, code=code, **fields)
-        self.status = status
 
 
 class Uploads:

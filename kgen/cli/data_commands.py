@@ -12,6 +12,7 @@ from kgen.cli import folder_check, progress
 from kgen.cli.console import progress_bar
 from kgen.cli.progress import Json
 from kgen.data import collection
+from kgen.data.data import DataError
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A data set listed by `python -m kgen data list`.")
@@ -70,8 +71,16 @@ def check(
     """
     if name == "-":
         raise typer.Exit(folder_check.serve())
-    if teacher is not None or name not in collection.CARDS:
+    if name not in collection.CARDS or (teacher is not None and Path(name).exists()):
         raise typer.Exit(folder_check.check(name, teacher, as_json))
+    if teacher is not None:
+        raise DataError(
+            f"{name} is the name of a data set, which is checked without --teacher; there is no"
+            " folder of that name here.",
+            code="conflict",
+            field="teacher",
+            name=name,
+        )
     unreadable, counts = [], {}
     with progress_bar() as bar:
         task = bar.add_task(f"checking {name}", total=None, note="")

@@ -39,7 +39,7 @@ class TeacherDefaults:
     """The assumptions about one teacher.
 
     Args:
-        order: the request, with the given values.
+        request: the given values.
         metadata: the file's metadata, which may include a card written by `kgen`; an invalid one is
             ignored.
     """

@@ -240,7 +240,7 @@ def words(name: str) -> set[str]:
 def _no_weights(path: Path, content: Any) -> CheckpointError:
     if type(content) in (dict, OrderedDict) and content:
         entries = ", ".join(
-            f"{_name(key)} ({'a NumPy object' if kind == 'Ignored' else kind})"
+            f"{_name(key)} ({'a Python object' if kind == 'Ignored' else kind})"
             for key, value in list(content.items())[:4]
             for kind in [type(value).__name__]
         )

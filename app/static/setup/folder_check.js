@@ -100,7 +100,10 @@ export class FolderCheck {
         await delay(POLL_MS);
       }
     } catch (error) {
-      if (isCurrent()) this.#say('fail', error.message);
+      if (!isCurrent()) return;
+      // another tab has started a check of its own: neither is wrong
+      if (error.code === 'unknown-check') this.#clear();
+      else this.#say('fail', error.message);
     }
   }
 

@@ -21,7 +21,8 @@ from fastapi.testclient import TestClient
 from app.pages import routes, teacher_routes
 from app.process.teacher_checks import FORM_LABELS, TeacherChecks, rephrase
 from app.web import uploads
-from app.web.uploads import Refused, Uploads
+from app.web.errors import Refused
+from app.web.uploads import Uploads
 from kgen.data import catalogue, classes
 from kgen.preflight import request
 from kgen.system.paths import ROOT

@@ -274,6 +274,8 @@ def test_the_commands(tmp_path, capsys):
         "test": 20,
         "unreadable": [],
     }
+    with raises(data.DataError, "conflict", "imagenette", "--teacher", field="teacher"):
+        cli(["data", "check", "imagenette", "--teacher", "imagenet-lite0"], standalone_mode=False)
     cli(["data", "list", "--json"], standalone_mode=False)
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert (

@@ -180,6 +180,11 @@ def test_the_reason_is_reported(make, code, facts, tmp_path):
     unread(make(tmp_path / "good.pt"), code, *facts)
 
 
+def test_objects_instead_of_weights_are_named(tmp_path):
+    torch.save({"args": argparse.Namespace(lr=0.1), "path": pathlib.Path("x")}, tmp_path / "run.pt")
+    unread(tmp_path / "run.pt", "no-tensors", "'args' (a Python object), 'path' (a Python object)")
+
+
 def test_names_of_files(tmp_path):
     unread(tmp_path / "none.pt", "no-file")
     for name in ("w.ckpt", "pytorch_model.bin", "best.pth.tar", "w.th", "weights", "w.safetensors"):
