@@ -38,10 +38,12 @@ class RunDisplay:
     request.
     """
 
-    def __init__(self, as_json: bool, iterations: int):
+    def __init__(self, as_json: bool, iterations: int, generator_steps: int):
         self.as_json, self.iterations = as_json, iterations
+        self.generator_steps = generator_steps  # per iteration
         self.bar: Progress | None = None
-        self.status, self.completed = "", 0
+        self.status, self.completed = "", 0.0
+        self._first: tuple[float, float] | None = None
         self._last_line = time.monotonic()
 
     def __enter__(self) -> RunDisplay:
@@ -101,14 +103,34 @@ class RunDisplay:
             )
         if e.iteration is None:
             return
+        completed, note = float(e.iteration + (e.kind == "batch_synthesised")), ""
+        if isinstance(e, events.GeneratorStep) and e.step is not None:
+            # a batch is complete only once its images are in the pool
+            completed += min((e.step + 1) / self.generator_steps, 0.99)
+            note = f"generator step {e.step + 1} of {self.generator_steps}"
         # a student's events name the previous iteration: the bar must not go back
-        self.completed = max(self.completed, e.iteration + (e.kind == "batch_synthesised"))
+        self.completed = max(self.completed, completed)
+        self._first = self._first or (e.t, self.completed)
         if self.bar:
+            count = f"{int(self.completed)} of {self.iterations} iterations"
             self.bar.update(
-                self.task, completed=self.completed, total=self.iterations, note=self.status
+                self.task,
+                completed=self.completed,
+                total=self.iterations,
+                note=self.status or ", ".join(filter(None, (count, note))),
             )
         elif time.monotonic() - self._last_line >= QUIET_SECONDS:
-            self.line(f"{e.t:7.1f} s  {self.completed} of {self.iterations} iterations")
+            parts = [f"{int(self.completed)} of {self.iterations} iterations", note]
+            parts.append(self._time_left(e.t))
+            self.line(f"{e.t:7.1f} s  {', '.join(filter(None, parts))}")
+
+    def _time_left(self, t: float) -> str:
+        """An estimate at the speed since the first event; empty as long as nothing is known."""
+        since, before = self._first or (t, self.completed)
+        if t <= since or self.completed <= before:
+            return ""
+        seconds = (t - since) / (self.completed - before) * (self.iterations - self.completed)
+        return f"{duration(seconds)} left"
 
     def on_progress(self, activity: str, done: int, total: int) -> None:
         """The progress of an evaluation on real images; see `Distillation`. May be called from
@@ -164,7 +186,8 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
     except KeyboardInterrupt:
         console.print("Stopped before the run began.")
         return 130
-    with RunDisplay(as_json, runner.distillation.recipe.total_iterations) as display:
+    recipe = runner.distillation.recipe
+    with RunDisplay(as_json, recipe.total_iterations, recipe.generator_steps) as display:
         runner.on_event = display.on_event
         if runner.resumed_at is not None and not as_json:
             display.line(

@@ -63,6 +63,19 @@ def test_run_in_a_pipe_tells_plain_lines(tiny_run):
     assert "\x1b" not in done.stdout and done.stderr == ""
 
 
+def test_the_first_iteration_shows_its_steps_and_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    display = progress.RunDisplay(False, iterations=5, generator_steps=100)
+    for t, step in ((10, 0), (60, 49)):
+        display.on_event(
+            events.GeneratorStep(t=t, iteration=0, step=step, parts={}, loss=0, agreement=0)
+        )
+    first, later = capsys.readouterr().out.splitlines()
+    assert "generator step 1 of 100" in first and "left" not in first
+    # 49 steps took 50 s, and 450 are left
+    assert "0 of 5 iterations, generator step 50 of 100, about 8 min left" in later
+
+
 @pytest.mark.slow
 def test_two_processes_make_the_same_run(tiny_run, tmp_path):
     """The command's run compared with one in this process: journal, batches and student, bit for
