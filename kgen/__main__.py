@@ -33,8 +33,9 @@ from kgen.cli import (
     data_commands,
     evaluate_command,
     preflight_commands,
-    progress,
+    recipe_argument,
     sweep_command,
+    table_output,
     worth_commands,
     zoo_output,
 )
@@ -102,7 +103,7 @@ def default_folder(recipe: Recipe) -> Path:
 @cli.command("recipes")
 def list_recipes(as_json: Json = False) -> None:
     """List the named recipes."""
-    progress.list_recipes(as_json)
+    recipe_argument.list_recipes(as_json)
 
 
 @cli.command()
@@ -377,7 +378,7 @@ def table(
 
     results, jobs, all_tables = Results(file), jobs or os.cpu_count() or 1, tables.find("all")
     if name is None:
-        return progress.list_tables(all_tables, seeds, jobs, results, as_json)
+        return table_output.list_tables(all_tables, seeds, jobs, results, as_json)
     selected, finished, code = tables.find(name), results.read(), 0
     if markdown:
         return report.write_page(
@@ -386,8 +387,8 @@ def table(
     if not show:
         tasks = missing(selected, range(seeds), finished)
         pace = Pace((row for t in all_tables for row in t.rows), finished.values())
-        code = progress.watch_tables(tasks, jobs, results, pace) if tasks else 0
-    progress.show_tables(selected, seeds, results, as_json)
+        code = table_output.watch_tables(tasks, jobs, results, pace) if tasks else 0
+    table_output.show_tables(selected, seeds, results, as_json)
     raise typer.Exit(code)
 
 

@@ -30,3 +30,12 @@ def short_message(error: BaseException) -> str:
     """An exception's message, short enough for a sentence."""
     text = " ".join(str(error).split())
     return text[:150].rstrip(". ") if text else type(error).__name__
+
+
+def duration(seconds: float | None) -> str:
+    """An estimated duration as text, suitably rounded."""
+    if seconds is None:
+        return "unknown time"
+    if seconds < 45:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h"

@@ -1,19 +1,32 @@
-"""`python -m kgen preflight`: its options. The check runs in a child process;
-`kgen/cli/progress.py` shows its findings.
+"""`python -m kgen preflight`: its options, its findings on the terminal, and the check itself.
+
+The check runs in a child process, `python -m kgen preflight -`, for the page too: it reads a
+request from one line and prints JSON lines {"kind": row | report | error, …}.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
+from rich.box import SIMPLE
+from rich.table import Table as Grid
+from rich.text import Text
 
-from kgen.cli import progress
-from kgen.cli.console import console
+from kgen.cli.console import console, text_console
+from kgen.cli.progress import print_line
+from kgen.errors import KGenError
 from kgen.nets import own_code
+from kgen.phrases import failed_check
 from kgen.preflight.classnames import read_names
-from kgen.preflight.request import PreflightError, inspect, parse_request
+from kgen.preflight.request import PreflightError, check_name, inspect, parse_request
 
 
 def preflight(
@@ -112,8 +125,6 @@ def preflight(
     Reports what it supports, and which terms are off and why.
     """
     if file == "-":
-        from kgen.cli.worker import run_check
-
         raise typer.Exit(run_check())
     if arch and ":" in arch and (meant := own_code.from_module(arch)):
         raise PreflightError(
@@ -145,7 +156,7 @@ def preflight(
         "half": half,
         "save": save,
     }
-    raise typer.Exit(progress.show_findings(inspect(parse_request(fields), own_code=True), as_json))
+    raise typer.Exit(show_findings(inspect(parse_request(fields), own_code=True), as_json))
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:
@@ -158,3 +169,115 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
             code="invalid-value",
             field=option,
         ) from None
+
+
+# --- the findings on the terminal -----------------------------------------------------------------
+
+STATUS = {"ok": Text("ok"), "warn": Text("note", "yellow"), "fail": Text("no", "red")}
+
+
+def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool) -> int:
+    """Show the findings about a user's teacher, as a table or as they arrive; returns the exit
+    code.
+    """
+    grid, last, lines = Grid(box=SIMPLE, show_header=False), {}, []
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    if not (as_json or console.is_terminal):  # a status line would be invisible
+        console.print("Checking the file. This takes about ten seconds.")
+    with nullcontext() if as_json else console.status("checking"), closing(messages):
+        for last in messages:
+            if as_json:
+                print_line(json.dumps(last))
+            elif last["kind"] == "row":
+                finding = Text(last["finding"]) + Text(
+                    f"\n{last['advice']}" if last["advice"] else "", style="dim"
+                )
+                grid.add_row(Text(last["name"]), STATUS[last["status"]], finding)
+                lines += last.get("lines", ())
+    if not as_json:
+        if grid.row_count:
+            text_console().print(grid)
+        if lines:  # on one line, so that it can be copied
+            print_line("\n".join([*(f"    {line}" for line in lines), ""]))
+        if last["kind"] == "error":
+            console.print(f"Error: {last['text']}", soft_wrap=True)
+        elif last["saved"]:
+            print_line(f"Saved as {last['saved']}; use --set teacher={Path(last['saved']).stem}.")
+        else:
+            print_line(
+                "It can be used as a teacher."
+                if last["ok"]
+                else "It cannot be used as a teacher yet."
+            )
+    return 0 if last.get("ok") else 2
+
+
+# --- the check, in the child process --------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _private_stdout() -> Iterator[TextIO]:
+    """Standard output for the caller alone. Whatever else prints, such as a program that a user's
+    own network starts, writes to standard error.
+    """
+    sys.stdout.flush()
+    with open(os.dup(1), "w", encoding="utf-8") as stdout:
+        os.dup2(2, 1)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield stdout
+        finally:
+            os.dup2(stdout.fileno(), 1)
+
+
+def run_check() -> int:
+    """Read a request (`kgen.preflight.request.PreflightRequest`) from one line of input and check
+    it.
+
+    Prints one line per finding, then the report. Returns the exit code.
+    """
+    with _private_stdout() as stdout:
+
+        def send_message(kind: str, **fields: Any) -> None:
+            stdout.write(json.dumps({"kind": kind, **fields}) + "\n")
+            stdout.flush()
+
+        return _check(send_message)
+
+
+def _check(send_message: Callable[..., None]) -> int:
+    """The check of `run_check`, with its errors as messages."""
+    try:
+        request = parse_request(sys.stdin.readline())
+        if request.save:
+            check_name(request.save)
+        from kgen.preflight import examination, register  # torch
+
+        report = examination.examine(
+            request, lambda row: send_message("row", **row.model_dump()), guarded=True
+        )
+        if request.save and report.ok:
+            report = report.model_copy(
+                update={
+                    "saved": str(register.save_teacher(report, request.save, half=request.half))
+                }
+            )
+    except KGenError as error:
+        send_message("error", text=str(error), code=error.code)
+        return 2
+    except OSError as error:
+        send_message(
+            "error",
+            text=(
+                f"{error.filename or 'A file'} cannot be read or written:"
+                f" {error.strerror or error}."
+            ),
+        )
+        return 2
+    except Exception as error:  # an internal bug; still report it to the user
+        send_message("error", text=failed_check(error))
+        return 2
+    send_message("report", **report.model_dump())
+    return 0 if report.ok else 2

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
-from rich.box import SIMPLE
-from rich.progress import BarColumn, Progress
-from rich.table import Table as Grid
-from rich.text import Text
+from rich.progress import Progress
 
 from kgen import events
-from kgen.cli.console import console, progress_bar, text_column, text_console
+from kgen.cli.console import console, progress_bar
 from kgen.cli.image_progress import LINE_SECONDS, ImageProgress, describe
 from kgen.engine.controls import Controls
-from kgen.recipes import recipes
-from kgen.tables import report
-from kgen.tables.measure import Task, measure
-from kgen.tables.results import Pace, Results
-from kgen.tables.tables import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -208,176 +197,3 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
 
 def print_line(text: str) -> None:
     print(text, flush=True)
-
-
-def duration(seconds: float | None) -> str:
-    """An estimated duration as text, suitably rounded."""
-    if seconds is None:
-        return "unknown time"
-    if seconds < 45:
-        return "under a minute"
-    return f"about {seconds / 60:.0f} min" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h"
-
-
-def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> int:
-    """Execute these runs, save each as it ends, and report; returns the exit code.
-
-    Ctrl-C discards the runs in progress and keeps the finished ones.
-    """
-    remaining, running, failed = list(tasks), [], 0
-    columns = (
-        text_column("{task.completed:.0f}/{task.total:.0f} runs"),
-        BarColumn(),
-        text_column("{task.description}"),
-    )
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with bar, closing(measure(tasks, jobs)) as stream:
-        overall = bar.add_task("", total=len(tasks))
-        try:
-            for outcome in stream:
-                name = f"{outcome.task.label}, seed {outcome.task.seed}"
-                if outcome.began:
-                    running.append(name)
-                else:
-                    running.remove(name)
-                    remaining.remove(outcome.task)
-                    line = f"{len(tasks) - len(remaining)}/{len(tasks)}  {name}: "
-                    if outcome.result:
-                        results.append(outcome.result)
-                        pace.add(outcome.result)
-                        line += (
-                            f"{outcome.result.accuracy:.2%} after {outcome.result.seconds:.0f} s"
-                        )
-                    else:
-                        failed += 1
-                        line += f"failed. {outcome.error}"
-                    console.print(line, soft_wrap=True)
-                seconds_left = pace.seconds(task.row.key for task in remaining)
-                if seconds_left is not None:
-                    seconds_left /= max(1, min(jobs, len(remaining)))
-                note = f"{duration(seconds_left)} left"
-                bar.update(
-                    overall,
-                    completed=len(tasks) - len(remaining),
-                    description=f"{note}; {' | '.join(running)}",
-                )
-                if not console.is_terminal and not outcome.began and remaining:
-                    console.print(f"     {note}")
-        except KeyboardInterrupt:
-            console.print(
-                f"Stopped. Finished runs are saved ({len(tasks) - len(remaining) - failed} now);"
-                " repeat the command to continue with the rest."
-            )
-            return 130
-    return 1 if failed else 0
-
-
-def list_recipes(as_json: bool) -> None:
-    """List the named recipes by group, each with the first line of its description."""
-    if as_json:
-        for name in recipes.NAMES:
-            print(
-                json.dumps(
-                    {
-                        "name": name,
-                        "about": recipes.describe(name),
-                        "recipe": recipes.get(name).model_dump(mode="json"),
-                    }
-                )
-            )
-        return
-    for title, names in recipes.GROUPS.items():
-        grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        for name in names:
-            grid.add_row(name, recipes.describe(name).partition("\n")[0])
-        text_console().print(grid, "")
-
-
-def list_tables(
-    tables: list[Table], seeds: int, jobs: int, results: Results, as_json: bool
-) -> None:
-    """List each table with how many of its runs are done, and how long the rest would take."""
-    finished = results.read()
-    pace = Pace((row for t in tables for row in t.rows), finished.values())
-    grid = Grid(box=SIMPLE)
-    for name in ("table", "what it shows", "paper", "runs", "time left"):
-        grid.add_column(name, no_wrap=name == "table")
-    for t in tables:
-        runs = {(row.key, seed) for row in t.rows for seed in range(seeds)}
-        seconds_left = pace.seconds(key for key, _ in runs - finished.keys())
-        seconds_left = None if seconds_left is None else seconds_left / jobs
-        if as_json:
-            print(
-                json.dumps(
-                    {
-                        "table": t.name,
-                        "title": t.title,
-                        "source": t.source,
-                        "runs": len(runs & finished.keys()),
-                        "of": len(runs),
-                        "seconds_left": seconds_left,
-                    }
-                )
-            )
-        grid.add_row(
-            t.name,
-            t.title,
-            t.source,
-            f"{len(runs & finished.keys())} of {len(runs)}",
-            duration(seconds_left) if seconds_left != 0 else "nothing",
-        )
-    if not as_json:
-        text_console().print(grid)
-
-
-def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool) -> None:
-    """Show the results of the finished runs."""
-    finished = results.read()
-    for t in tables:
-        lines = report.lines(t, range(seeds), finished)
-        if as_json:
-            print(json.dumps(report.data(t, lines)))
-        else:
-            text_console().print(report.grid(t, lines))
-
-
-STATUS = {"ok": Text("ok"), "warn": Text("note", "yellow"), "fail": Text("no", "red")}
-
-
-def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool) -> int:
-    """Show the findings about a user's teacher, as a table or as they arrive; returns the exit
-    code.
-    """
-    grid, last, lines = Grid(box=SIMPLE, show_header=False), {}, []
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    if not (as_json or console.is_terminal):  # a status line would be invisible
-        console.print("Checking the file. This takes about ten seconds.")
-    with nullcontext() if as_json else console.status("checking"), closing(messages):
-        for last in messages:
-            if as_json:
-                print(json.dumps(last), flush=True)
-            elif last["kind"] == "row":
-                finding = Text(last["finding"]) + Text(
-                    f"\n{last['advice']}" if last["advice"] else "", style="dim"
-                )
-                grid.add_row(Text(last["name"]), STATUS[last["status"]], finding)
-                lines += last.get("lines", ())
-    if not as_json:
-        if grid.row_count:
-            text_console().print(grid)
-        if lines:  # on one line, so that it can be copied
-            print(*(f"    {line}" for line in lines), "", sep="\n")
-        if last["kind"] == "error":
-            console.print(f"Error: {last['text']}", soft_wrap=True)
-        elif last["saved"]:
-            print(f"Saved as {last['saved']}; use --set teacher={Path(last['saved']).stem}.")
-        else:
-            print(
-                "It can be used as a teacher."
-                if last["ok"]
-                else "It cannot be used as a teacher yet."
-            )
-    return 0 if last.get("ok") else 2

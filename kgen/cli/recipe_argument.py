@@ -1,11 +1,18 @@
-"""A recipe as it is given on the command line: a name or a file, and settings that change it."""
+"""Recipes on the command line: the list of named ones; and one as it is given, by a name or a file,
+with settings that change it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.table import Table as Grid
+
+from kgen.cli.console import text_console
+from kgen.cli.progress import print_line
 from kgen.data import classes
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes
@@ -63,3 +70,25 @@ def apply(recipe: Recipe, settings: Sequence[str], **given: int | str) -> Recipe
             typed = classes.from_text(recipe.classes or (), zoo.classes(recipe.teacher))
             recipe = recipe.replace(classes=typed)
     return recipe.as_typed_here()
+
+
+def list_recipes(as_json: bool) -> None:
+    """List the named recipes by group, each with the first line of its description."""
+    if as_json:
+        for name in recipes.NAMES:
+            print_line(
+                json.dumps(
+                    {
+                        "name": name,
+                        "about": recipes.describe(name),
+                        "recipe": recipes.get(name).model_dump(mode="json"),
+                    }
+                )
+            )
+        return
+    for title, names in recipes.GROUPS.items():
+        grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        for name in names:
+            grid.add_row(name, recipes.describe(name).partition("\n")[0])
+        text_console().print(grid, "")

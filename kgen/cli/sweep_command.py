@@ -18,8 +18,9 @@ from rich.table import Table as Grid
 
 from kgen import __version__
 from kgen.cli.console import console, text_column, text_console
-from kgen.cli.progress import Json, duration, print_line
+from kgen.cli.progress import Json, print_line
 from kgen.cli.recipe_argument import apply, read_recipe
+from kgen.phrases import duration
 from kgen.recipe.recipe import Recipe
 from kgen.sweep import estimate, grid, stopping, summary, trials
 from kgen.sweep.executor import Options, Update, cores, execute

@@ -1,26 +1,21 @@
-"""Child processes of the app and the command line, driven by JSON lines.
+"""The child process that runs the engine for the app and for sweeps, driven by JSON lines.
 
-One kind of child warms up, receives a recipe on one line, and then obeys control lines. It prints
-JSON lines {"kind": ready | started | error | waiting | progress, …} and writes the run to its
-folder. The other kind checks a user's teacher, which is also described on one line, and prints JSON
-lines {"kind": row | report | error, …}.
+It warms up, receives a recipe on one line, and then obeys control lines. It prints JSON lines
+{"kind": ready | started | error | waiting | progress, …} and writes the run to its folder.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any
 
 from kgen.engine.controls import Controls
 from kgen.errors import DiskError, KGenError
-from kgen.phrases import failed_check
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.recipes import recipes
 
@@ -117,70 +112,3 @@ def read_controls(controls: Controls, send_message: Callable[..., None]) -> None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             send_message("error", text=f"Not a control line: {error}")
     controls.send("stop")
-
-
-@contextlib.contextmanager
-def _private_stdout() -> Iterator[TextIO]:
-    """Standard output for the caller alone. Whatever else prints, such as a program that a user's
-    own network starts, writes to standard error.
-    """
-    sys.stdout.flush()
-    with open(os.dup(1), "w", encoding="utf-8") as stdout:
-        os.dup2(2, 1)
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                yield stdout
-        finally:
-            os.dup2(stdout.fileno(), 1)
-
-
-def run_check() -> int:
-    """Read a request (`kgen.preflight.request.PreflightRequest`) from one line of input and check
-    it.
-
-    Prints one line per finding, then the report. Returns the exit code.
-    """
-    with _private_stdout() as stdout:
-
-        def send_message(kind: str, **fields: Any) -> None:
-            print(json.dumps({"kind": kind, **fields}), file=stdout, flush=True)
-
-        return _check(send_message)
-
-
-def _check(send_message: Callable[..., None]) -> int:
-    """The check of `run_check`, with its errors as messages."""
-    try:
-        from kgen.preflight.request import check_name, parse_request
-
-        request = parse_request(sys.stdin.readline())
-        if request.save:
-            check_name(request.save)
-        from kgen.preflight import examination, register  # torch
-
-        report = examination.examine(
-            request, lambda row: send_message("row", **row.model_dump()), guarded=True
-        )
-        if request.save and report.ok:
-            report = report.model_copy(
-                update={
-                    "saved": str(register.save_teacher(report, request.save, half=request.half))
-                }
-            )
-    except KGenError as error:
-        send_message("error", text=str(error), code=error.code)
-        return 2
-    except OSError as error:
-        send_message(
-            "error",
-            text=(
-                f"{error.filename or 'A file'} cannot be read or written:"
-                f" {error.strerror or error}."
-            ),
-        )
-        return 2
-    except Exception as error:  # an internal bug; still report it to the user
-        send_message("error", text=failed_check(error))
-        return 2
-    send_message("report", **report.model_dump())
-    return 0 if report.ok else 2

@@ -59,7 +59,7 @@ class Fit(NamedTuple):
 
 
 def resolve_shape(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(architecture name, extra arguments of one of our own); `spec` is the file's card, if any.
+    """(architecture name, extra arguments of one of our own); `about` is the file's card, if any.
 
     Raises ZooError for one of our own without its sizes.
     """

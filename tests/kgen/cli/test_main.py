@@ -19,7 +19,7 @@ import torch
 
 from kgen import __main__ as main
 from kgen import events
-from kgen.cli import progress
+from kgen.cli.preflight_commands import show_findings
 from kgen.cli.worker import run_controlled
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
@@ -218,7 +218,7 @@ def test_a_pipe_gets_what_it_can_hold(encoding, monkeypatch):
 def test_findings_show_names_as_they_are(monkeypatch, capsys):
     row = {"kind": "row", "status": "warn", "finding": "[/a] [red]b :cat:", "advice": "[bold]"}
     messages = ({**m} for m in (row | {"name": "[/x]"}, {"kind": "error", "text": "[/no]"}))
-    assert progress.show_findings(messages, False) == 2
+    assert show_findings(messages, False) == 2
     said = capsys.readouterr()
     assert all(text in said.out for text in ("[/x]", "note", "[/a] [red]b :cat:", "[bold]"))
     assert said.err == "Checking the file. This takes about ten seconds.\nError: [/no]\n"

@@ -13,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kgen.cli import progress
-from kgen.cli.worker import run_check
+from kgen.cli.preflight_commands import run_check, show_findings
 from kgen.preflight import request
 from kgen.preflight.request import PreflightError, inspect, parse_request
 from kgen.zoo import zoo
@@ -194,8 +193,7 @@ def row(name, status):
 def test_a_person_sees_a_table(last, code, words, capsys):
     """What a file says is shown as it is, not as markup."""
     assert (
-        progress.show_findings((m for m in [row("file", "ok"), row("input", "warn"), last]), False)
-        == code
+        show_findings((m for m in [row("file", "ok"), row("input", "warn"), last]), False) == code
     )
     said = capsys.readouterr()
     assert (
@@ -208,7 +206,7 @@ def test_a_person_sees_a_table(last, code, words, capsys):
 
 def test_a_program_sees_lines(capsys):
     messages = [row("file", "ok"), {"kind": "report", "ok": True}]
-    assert progress.show_findings((m for m in messages), True) == 0
+    assert show_findings((m for m in messages), True) == 0
     assert list(map(json.loads, capsys.readouterr().out.splitlines())) == messages
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import kgen
-from kgen.cli.progress import watch_tables
+from kgen.cli.table_output import watch_tables
 from kgen.data import data
 from kgen.recipe.recipe import Recipe, field_names
 from kgen.system.paths import ROOT
