@@ -15,6 +15,7 @@ from kgen import events
 from kgen.cli.console import console, progress_bar
 from kgen.cli.image_progress import LINE_SECONDS, ImageProgress, describe
 from kgen.engine.controls import Controls
+from kgen.phrases import duration
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 

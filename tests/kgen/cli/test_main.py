@@ -19,6 +19,7 @@ import torch
 
 from kgen import __main__ as main
 from kgen import events
+from kgen.cli import progress
 from kgen.cli.preflight_commands import show_findings
 from kgen.cli.worker import run_controlled
 from kgen.journal.reading import open_run
