@@ -177,12 +177,18 @@ class Comparisons:
         started, columns = reading.columns.started, reading.columns
         try:
             return switches(
-                reading.run.recipe,
+                reading.run.recipe_here(),
                 has_maps=started is None or started.map_kind != "none",
                 has_batch_norm=not columns.iterations
                 or not reading.run.recipe.weights.bn
                 or "bn" in columns.active_terms,
             )
+        except JournalError:
+            raise RunError(
+                "This run cannot be repeated here: it is tested on real images from another"
+                " machine.",
+                code="not-repeatable",
+            ) from None
         except ZooError as error:
             raise RunError(
                 f"This run cannot be repeated here. {error}",

@@ -623,6 +623,15 @@ def test_a_teacher_that_is_not_here_is_said(client, folder):
     refused(client.get("/kg/switches/a"), 409, "not-repeatable", "from-elsewhere")
 
 
+def test_images_of_another_machine_are_not_looked_for_here(client, folder):
+    data = json.loads((folder / "a" / "recipe.json").read_text()) | {"real_images": "photos"}
+    (folder / "a" / "recipe.json").write_text(json.dumps(data))
+    refused(client.get("/kg/switches/a"), 409, "not-repeatable", "another machine")
+    answer = client.post("/kg/flip/a", json={"switch": "seed"})
+    refused(answer, 409, "not-repeatable", "another machine")
+    assert not client.runs.active
+
+
 def test_few_images_are_counted_and_a_folder_is_only_named():
     a = side(real_images="/home/somebody/photos", evaluate_on="auto")
     a.columns.tests[True] = a.columns.tests[True].add(*a.columns.coordinates, 0.75, 8)
