@@ -125,6 +125,12 @@ def run(
         typer.Option("--control", help="With -: keep reading control lines from standard input."),
     ] = False,
     timeout: TimeoutOption = TIMEOUT_SECONDS,
+    estimate_only: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Only print what the run will cost: time, memory, and disk space."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Generate images and train a student; everything is saved in a run folder."""
@@ -144,6 +150,10 @@ def run(
             else _from_stdin(out, checkpoint_every, as_json)
         )
     run_recipe = read_recipe(recipe, settings or [], seed, schedule)
+    if estimate_only:
+        from kgen.cli.estimates import print_estimate
+
+        raise typer.Exit(print_estimate(run_recipe, as_json))
     folder = out or default_folder(run_recipe)
     if launched().size > 1:
         from kgen.cli import process_commands

@@ -36,6 +36,19 @@ def duration(seconds: float | None) -> str:
     """An estimated duration as text, suitably rounded."""
     if seconds is None:
         return "unknown time"
-    if seconds < 45:
-        return "under a minute"
-    return f"about {seconds / 60:.0f} min" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h"
+    return "under a minute" if seconds < 45 else f"about {time_span(seconds)}"
+
+
+def size(n: float) -> str:
+    """Bytes as text with two or three digits: "0.4 kB", "12 MB", "1.3 GB"."""
+    power = min(3, max(1, (len(str(round(n))) - 1) // 3))
+    n /= 1000**power
+    unit = ("kB", "MB", "GB")[power - 1]
+    return f"{n:.1f} {unit}" if n < 9.95 else f"{n:,.0f} {unit}"
+
+
+def time_span(seconds: float) -> str:
+    """A duration as text with two digits: "8 s", "75 s", "12 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

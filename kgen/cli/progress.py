@@ -145,6 +145,8 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
 
     Ctrl-C asks it to stop, a second one forces it.
     """
+    from kgen.cli.estimates import describe_estimate, estimate_of  # these need torch
+
     controls = Controls()
     interrupted = threading.Event()
 
@@ -179,7 +181,9 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
     recipe = runner.distillation.recipe
     with RunDisplay(as_json, recipe.total_iterations, recipe.generator_steps) as display:
         runner.on_event = display.on_event
-        if runner.resumed_at is not None and not as_json:
+        if runner.resumed_at is None and not as_json:
+            display.line(describe_estimate(estimate_of(runner.distillation)))
+        elif not as_json:
             display.line(
                 f"{runner.distillation.recipe.name}: continuing after"
                 f" {runner.resumed_at} of {display.iterations} iterations"

@@ -352,6 +352,17 @@ class Setting:
             return None
         return Answers(zoo.checksum(self.recipe.teacher), self.selected, self.real.images)
 
+    @property
+    def published_score(self) -> events.Score | None:
+        """The teacher's accuracy on all test images, if its card states it for this run's images
+        and classes.
+        """
+        return self.card.score_on(  # a test verifies it for the bundled teachers
+            self.tested_on,
+            all_classes=len(self.selected) == len(self.teacher.classes),
+            own_images=self.recipe.real_images is not None,
+        )
+
     def teacher_score(
         self, real: data.RealImages, teacher: Teacher, on_progress: Progress = ignore_progress
     ) -> events.Score:
@@ -359,12 +370,7 @@ class Setting:
 
         The published value on all test images if it applies; otherwise measured on these images.
         """
-        known = self.card.score_on(  # a test verifies it for the bundled teachers
-            self.tested_on,
-            all_classes=len(self.selected) == len(self.teacher.classes),
-            own_images=self.recipe.real_images is not None,
-        )
-        return known or score(
+        return self.published_score or score(
             teacher.logits,
             real,
             self.selected,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 CHECKPOINT_SECONDS = 5.0
+MAX_CHECKPOINT_SHARE = 0.05
+"""Checkpoints become rarer if they take more than this share of the time."""
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 
@@ -66,7 +68,7 @@ class Runner:
             on_event or (lambda event: None),
             on_message or (lambda text: None),
         )
-        self._last_checkpoint = time.monotonic()
+        self._last_checkpoint, self._checkpoint_cost = time.monotonic(), 0.0
         self.resumed_at: int | None = None
         """Iterations done when the run was resumed; None for a new run."""
         self._warnings = list(journal.drive_warnings)
@@ -219,9 +221,7 @@ class Runner:
                     text, remedy = self._warnings.pop(0)
                     self._record(events.Warned(t=event.t, text=text, remedy=remedy))
                 paused = self.distillation.gate.state != "running"
-                if self.distillation.resumable and (
-                    paused or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
-                ):
+                if self.distillation.resumable and (paused or self._checkpoint_is_due()):
                     self.checkpoint()
         finally:
             stream.close()  # ends the student's thread before closing its journal
@@ -233,7 +233,12 @@ class Runner:
         self._retry_while_full(self.journal.write, event)
         self.on_event(event)
 
+    def _checkpoint_is_due(self) -> bool:
+        interval = max(self.checkpoint_seconds, self._checkpoint_cost / MAX_CHECKPOINT_SHARE)
+        return not self.checkpoint_seconds or time.monotonic() - self._last_checkpoint >= interval
+
     def checkpoint(self) -> None:
+        began = time.monotonic()
         tensors = self.distillation.checkpoint()
         if not all(
             t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")
@@ -246,6 +251,7 @@ class Runner:
             self.distillation.elapsed,
         )
         self._last_checkpoint = time.monotonic()
+        self._checkpoint_cost = self._last_checkpoint - began
 
     def _write_untested_student(self) -> None:
         """Called before the final test, which takes minutes on a large folder and may be

@@ -31,6 +31,7 @@ from kgen.preflight.request import (
     parse_request,
 )
 from kgen.system import files
+from kgen.system.memory import free_memory
 from kgen.teachers import Teacher
 from kgen.zoo import checkpoints
 from kgen.zoo.zoo import ZooError
@@ -128,7 +129,7 @@ class Examination:
 
     def run(self) -> None:
         self.read_file()
-        with self._limited(limits.free_memory()):
+        with self._limited(free_memory()):
             self.build_network()
             self.check_classes()
             self.check_input()

@@ -1,4 +1,4 @@
-"""Resource limits for a process that reads an untrusted file, and how much memory it used.
+"""Resource limits for a process that reads an untrusted file.
 
 Independent of torch. The limits are the operating system's (`resource`): Linux enforces all of
 them, macOS only processor time, Windows none. There, only the parent's time limit
@@ -11,14 +11,14 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
+
+from kgen.system.memory import own_status
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-STATUS, REFRESH = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SLACK = 2**30 + 2**28 * (os.cpu_count() or 1)
 """Address space reserved for stacks and heaps of threads that have yet to start; hardly used."""
 
@@ -33,7 +33,7 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
     previous = []
     limits = {
         "RLIMIT_AS": (
-            None if memory is None or not (now := _status("VmSize")) else now + memory + SLACK
+            None if memory is None or not (now := own_status("VmSize")) else now + memory + SLACK
         ),
         "RLIMIT_CPU": None if seconds is None else int(time.process_time() + seconds) + 1,
         "RLIMIT_CORE": 0,  # no core dump of a process that hits a limit
@@ -55,40 +55,3 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
     finally:
         for kind, old in previous:
             resource.setrlimit(kind, old)
-
-
-def free_memory() -> int | None:
-    """Bytes of memory still available; None if the system does not report it."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return (
-            int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-        )
-    return None
-
-
-def reset_peak() -> None:
-    """Restart the count of `peak_memory`, if the system supports it."""
-    with contextlib.suppress(OSError):
-        REFRESH.write_text("5")
-
-
-def peak_memory() -> int | None:
-    """Peak memory of this process in bytes; None if the system does not report it."""
-    if (peak := _status("VmHWM")) is not None or resource is None:
-        return peak
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_bytes if os.uname().sysname == "Darwin" else peak_bytes * 1024
-
-
-def _status(field: str) -> int | None:
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        return (
-            int(
-                next(
-                    line for line in STATUS.read_text().splitlines() if line.startswith(field + ":")
-                ).split()[1]
-            )
-            * 1024
-        )
-    return None

@@ -17,9 +17,9 @@ from kgen.distributed.world import ALONE
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.engine.synthesis import Synthesis
-from kgen.preflight import limits
 from kgen.recipe.fields import Weights
 from kgen.recipe.recipe import Recipe
+from kgen.system import memory
 from kgen.teachers import Teacher
 from kgen.terms import GENERATOR
 
@@ -116,7 +116,7 @@ def cost(teacher: Teacher, side: int) -> Cost:
         device="cpu",
     )
     state = LoopState(setting := TrialSetting(recipe, teacher))
-    limits.reset_peak()
+    memory.reset_peak()
     synthesis = Synthesis(setting, state, state.snapshot())
     seconds = []
     for _ in range(STEPS):
@@ -125,7 +125,7 @@ def cost(teacher: Teacher, side: int) -> Cost:
         seconds.append(time.perf_counter() - start)
         if sum(seconds) > MAX_STEP_SECONDS:
             break
-    return Cost(sorted(seconds)[len(seconds) // 2], limits.peak_memory())
+    return Cost(sorted(seconds)[len(seconds) // 2], memory.peak_memory())
 
 
 class TrialSetting(Setting):

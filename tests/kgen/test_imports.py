@@ -58,7 +58,7 @@ def test_only_the_command_line_prints(file):
         for n in ast.walk(ast.parse(file.read_text()))
         if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
     ]
-    assert file.stem in ("__main__", "progress", "zoo_output", "worker") or not [
+    assert file.stem in ("__main__", "progress", "estimates", "zoo_output", "worker") or not [
         c.lineno for c in calls if c.func.id == "print"
     ]
 

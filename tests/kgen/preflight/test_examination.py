@@ -15,9 +15,10 @@ from kgen.data import classes
 from kgen.keyregion import gaussian_target
 from kgen.nets import architectures
 from kgen.nets.small_cnn import seeded
-from kgen.preflight import capabilities, classtexts, limits, matching, probes
+from kgen.preflight import capabilities, classtexts, matching, probes
 from kgen.preflight.examination import preflight, save_teacher
 from kgen.preflight.request import PreflightError, Report, Row
+from kgen.system.memory import free_memory
 from kgen.zoo import zoo
 from tests.support import hostile
 from tests.support.errors import raises
@@ -408,7 +409,7 @@ def test_cost_is_measured_or_reckoned(monkeypatch):
 def test_real_steps_are_real(teacher):
     found = probes.cost(teacher, 28)
     assert 0 < found.seconds < 60 and (found.memory is None or 2**26 < found.memory < 2**35)
-    assert limits.free_memory() is None or limits.free_memory() > 2**26
+    assert free_memory() is None or free_memory() > 2**26
 
 
 # --- saving it ------------------------------------------------------------------------------------

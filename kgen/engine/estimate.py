@@ -1,0 +1,285 @@
+"""What a run will cost on this machine, predicted from a few of its own steps.
+
+The steps are taken on a separate state, so the run itself is not affected.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgen.distributed.world import ALONE
+from kgen.engine.evaluator import IMAGES_DURING_RUN
+from kgen.engine.setting import Setting
+from kgen.engine.state import LoopState
+from kgen.engine.student_training import StudentTrainer
+from kgen.engine.student_view import sample_pool, student_view
+from kgen.engine.synthesis import Synthesis
+from kgen.evaluate import score
+from kgen.pool import MemoryPool
+from kgen.precision import Format
+from kgen.system.memory import peak_memory
+
+SHORT_RUN = 60.0
+"""Seconds below which a rough estimate is good enough."""
+ROUGH, THOROUGH = 0.05, 0.005
+"""Seconds to spend on each kind of step: at first, and then as a share of the rough estimate."""
+MAX_SECONDS = 4.0
+TEST_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a run, without interruptions, on a machine that does nothing else."""
+
+    seconds: float
+    """From the first step to the end of the last test."""
+    memory: int | None
+    """Peak of the main process, on CUDA of the device, in bytes; None if the system does not tell.
+    """
+    pool: int
+    """Bytes of the full pools of all processes: images, stored views, and the teacher's answers."""
+    folder: int
+    """Bytes that the images and students take up in the run folder."""
+    network: int
+    """Bytes that each process sends, and as many that it receives, over the run; 0 if alone."""
+
+
+@dataclass(frozen=True)
+class _Seconds:
+    """How long each part of a run takes."""
+
+    generator_step: float
+    """mean over the resolutions"""
+    batch: float
+    """everything else about a batch: measuring, storing, the second opinion"""
+    student_step: float
+    test: float
+    """a test during the run"""
+    tests_once: float
+    """what is done once: reading real images, the teacher's answers, the final test"""
+
+
+def estimate(setting: Setting, formats: dict[str, Format], *, concurrent: bool) -> Estimate:
+    """Take a few steps of each kind and extrapolate to the whole run.
+
+    Args:
+        setting: the run's; nothing in it changes.
+        formats: in which the networks compute (`LoopState.formats`).
+        concurrent: generator and student share the cores on two threads.
+    """
+    probe = _Probe(setting, formats)
+    return probe.estimate(concurrent)
+
+
+class _Probe:
+    """A state like the run's, at its beginning and with images in the pool."""
+
+    def __init__(self, setting: Setting, formats: dict[str, Format]):
+        self.setting = copy.copy(setting)
+        self.setting.world = ALONE  # the other processes are not asked to take part
+        self.state = s = LoopState(self.setting, formats)
+        s.pool = MemoryPool(setting.budget_pixels, "fifo", device=setting.device)
+        s.pool.buffers = {
+            side: s.pool._new_buffer(setting.budget_pixels // len(setting.sides), side)
+            for side in setting.sides
+        }
+        self.syntheses: list[Synthesis] = []
+        self.batch_seconds = 0.0
+        self.bytes_per_image: dict[int, int] = {}
+        self.batch_bytes = 0
+        for i in range(len(setting.sides)):
+            self._add_batch(i * setting.rounds.processes)
+        self.trainer = StudentTrainer(self.setting, s)
+
+    def _add_batch(self, iteration: int) -> None:
+        """Start an iteration, take a step, and store the images, which is timed."""
+        r, s = self.setting.recipe, self.state
+        s.iterations = iteration
+        needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
+        synthesis = Synthesis(self.setting, s, s.snapshot() if needs_student else None)
+        synthesis.step()
+        start = time.perf_counter()
+        batch = synthesis.measure(s.snapshot())
+        if self.setting.judge:
+            self.setting.judge(batch["images"], synthesis.positions)
+        _, arrays = synthesis.store(batch)
+        self.batch_seconds += (time.perf_counter() - start) / len(self.setting.sides)
+        self.batch_bytes += sum(
+            array.nbytes for name, array in arrays.items() if not name.startswith("previews")
+        ) // len(self.setting.sides)
+        self.bytes_per_image[synthesis.scale.side] = _bytes_per_image(batch)
+        self.syntheses.append(synthesis)
+
+    def estimate(self, concurrent: bool) -> Estimate:
+        rough = self._total(self._measure(ROUGH, concurrent), concurrent)
+        if rough < SHORT_RUN:
+            return self._describe(rough)
+        budget = min(MAX_SECONDS, THOROUGH * rough)
+        return self._describe(self._total(self._measure(budget, concurrent), concurrent))
+
+    # --- time --------------------------------------------------------------------------------
+
+    def _measure(self, budget: float, concurrent: bool) -> _Seconds:
+        """Time each kind of step for about `budget` seconds, in the schedule's threads."""
+        steps = iter(range(2**62))
+
+        def generator_step() -> None:
+            self.syntheses[next(steps) % len(self.syntheses)].step()
+
+        threads = torch.get_num_threads()
+        has_student = self.setting.student_total > 0
+        if concurrent and has_student:
+            share = max(1, threads // 2)
+            done = threading.Event()
+            found: list[float] = []
+
+            def student() -> None:
+                torch.set_num_threads(share)
+                while not done.is_set():
+                    found.append(_mean_seconds(self.trainer.step, budget / 4))
+
+            thread = threading.Thread(target=student, name="estimate", daemon=True)
+            thread.start()
+            torch.set_num_threads(share)
+            try:
+                generator_seconds = _mean_seconds(generator_step, budget)
+            finally:
+                done.set()
+                thread.join()
+                torch.set_num_threads(threads)
+            student_seconds = sum(found) / len(found)
+        else:
+            generator_seconds = _mean_seconds(generator_step, budget)
+            student_seconds = _mean_seconds(self.trainer.step, budget) if has_student else 0.0
+        test, once = self._test_seconds() if has_student else (0.0, 0.0)
+        return _Seconds(generator_seconds, self.batch_seconds, student_seconds, test, once)
+
+    def _test_seconds(self) -> tuple[float, float]:
+        """Seconds of a test during the run, and of what the tests do once."""
+        setting, s = self.setting, self.state
+        view = _seconds(
+            lambda: student_view(setting, s, sample_pool(s.pool), setting.reference_images)
+        )
+        if setting.real is None:
+            return view, view
+        start = time.perf_counter()
+        sample = setting.real.stratified(TEST_IMAGES, tuple(setting.selected))
+        reading = (time.perf_counter() - start) / len(sample)
+        t = setting.teacher
+        s.student.eval()
+        student = _seconds(
+            lambda: score(
+                lambda x: s.student((x - t.mean) / t.std),
+                sample,
+                setting.selected,
+                device=setting.device,
+            )
+        ) / len(sample)
+        s.student.train()
+        teacher = 0.0
+        if setting.published_score is None:
+            teacher = _seconds(
+                lambda: score(t.logits, sample, setting.selected, device=setting.device)
+            ) / len(sample)
+        during = min(IMAGES_DURING_RUN, len(setting.real))
+        everything = len(setting.real)
+        return (
+            view + during * student,
+            view + during * (reading + teacher) + everything * (reading + student + teacher),
+        )
+
+    def _total(self, t: _Seconds, concurrent: bool) -> float:
+        """Seconds of the whole run. In the concurrent schedule, neither side leads by more than an
+        epoch; while only one of them works, it still has its own half of the cores.
+        """
+        r, setting = self.setting.recipe, self.setting
+        rounds_per_epoch = r.epoch_iterations / setting.rounds.processes
+        images = rounds_per_epoch * (r.generator_steps * t.generator_step + t.batch)
+        tests = r.student_steps / (r.evaluate_every or r.student_steps) if r.student_steps else 0
+        student = r.student_steps * t.student_step + tests * t.test if setting.student_total else 0
+        taught = r.epochs - r.warmup_epochs if setting.student_total else 0
+        if not concurrent:
+            return r.epochs * images + taught * student + t.tests_once
+        warm_up = r.warmup_epochs * images  # timed with half of the cores; it has all of them
+        return warm_up + images + (taught - 1) * max(images, student) + student + t.tests_once
+
+    # --- everything else ---------------------------------------------------------------------
+
+    def _describe(self, seconds: float) -> Estimate:
+        r, setting, s = self.setting.recipe, self.setting, self.state
+        pool = sum(
+            scale.budget_images * self.bytes_per_image[scale.side] for scale in setting.scales
+        )
+        student = sum(t.nbytes for t in s.student.state_dict().values())
+        n = setting.rounds.processes
+        batches = r.total_iterations * self.batch_bytes
+        sent = 0
+        if n > 1:  # a ring all-reduce per student step, and the batches to rank 0
+            trained = sum(p.nbytes for p in s.student.parameters())
+            sent = round(2 * (n - 1) / n * trained * setting.student_total + batches / n)
+        memory = (
+            torch.cuda.max_memory_allocated(setting.device)
+            if setting.device.type == "cuda"
+            else peak_memory()
+        )
+        now = sum(
+            len(buffer) * self.bytes_per_image[side] for side, buffer in s.pool.buffers.items()
+        )
+        return Estimate(
+            seconds=seconds,
+            memory=None if memory is None else memory + max(0, pool // n - now),
+            pool=pool,
+            folder=batches
+            + min(r.journal_pixels, r.total_iterations * self._preview_bytes())
+            + 4 * student,
+            network=sent,
+        )
+
+    def _preview_bytes(self) -> int:
+        """Bytes of the snapshots of a batch being made."""
+        return (
+            sum(
+                scale.batch * self.setting.card.channels * scale.side**2
+                for scale in self.setting.scales
+            )
+            // len(self.setting.scales)
+            * len(self.syntheses[0]._history.steps)
+        )
+
+
+def _bytes_per_image(batch: dict[str, Tensor]) -> int:
+    """Bytes of an image in the pool: pixels, label, origin, and stored views."""
+    columns = [batch[name] for name in ("images", "views", "view_logits") if name in batch]
+    return sum(column[0].nbytes for column in columns) + 12
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _mean_seconds(step: Callable[[], object], budget: float) -> float:
+    """Mean of at least two steps after one to warm up, over about `budget` seconds."""
+    step()
+    _finish_work()
+    start, n = time.perf_counter(), 0
+    while n < 2 or time.perf_counter() - start < budget:
+        step()
+        n += 1
+        if n % 2 == 0:
+            _finish_work()
+    _finish_work()
+    return (time.perf_counter() - start) / n
+
+
+def _finish_work() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
