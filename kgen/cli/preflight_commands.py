@@ -23,10 +23,12 @@ from rich.text import Text
 from kgen.cli.console import console, text_console
 from kgen.cli.progress import print_line
 from kgen.errors import KGenError
+from kgen.events import TeacherCard
 from kgen.nets import own_code
 from kgen.phrases import failed_check
 from kgen.preflight.classnames import read_names
 from kgen.preflight.request import PreflightError, check_name, inspect, parse_request
+from kgen.recipes import recipes
 
 
 def preflight(
@@ -204,7 +206,10 @@ def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool
         if last["kind"] == "error":
             console.print(f"Error: {last['text']}", soft_wrap=True)
         elif last["saved"]:
-            print_line(f"Saved as {last['saved']}; use --set teacher={Path(last['saved']).stem}.")
+            card = TeacherCard.model_validate(last["spec"]["card"])
+            card = card.model_copy(update={"name": Path(last["saved"]).stem})
+            print_line(f"Saved as {last['saved']}. A first run that takes seconds to minutes:")
+            print_line(f"    {recipes.command(recipes.quick(card))}")
         else:
             print_line(
                 "It can be used as a teacher."

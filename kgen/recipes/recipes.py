@@ -10,9 +10,11 @@ import difflib
 import functools
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable
 
+from kgen.events import TeacherCard
 from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
 from kgen.recipes import paper, photographs
@@ -104,6 +106,26 @@ def tiny() -> Recipe:
         evaluate_every=2,
         judge="none",
     )
+
+
+QUICK_IMAGES = 60
+"""The images that `tiny` makes."""
+
+
+def quick(card: TeacherCard) -> Recipe:
+    """`tiny` for any teacher: small images that it accepts, whose map has several cells.
+
+    `card`: with the name that the teacher was saved under.
+    """
+    cell, full = card.cell or (4 if card.side < 48 else 32), card.side
+    unit = math.lcm(4 if full < 48 else 16, cell)
+    side = full // unit * unit or full
+    if full >= 48:
+        least = max(card.smallest or 0, cell + 1)  # two cells in each direction
+        side = min(side, -(-least // unit) * unit)
+    share = QUICK_IMAGES * side**2 / (card.n_train * full**2)
+    ratio = min(1.0, math.ceil(1000 * share) / 1000)
+    return tiny().replace(teacher=card.name, resolutions=(side,), ratio=ratio)
 
 
 # --- Table 4 on Fashion-MNIST, and the baselines --------------------------------------------------

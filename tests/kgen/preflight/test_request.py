@@ -185,7 +185,16 @@ def row(name, status):
     ("last", "code", "words"),
     [
         ({"kind": "report", "ok": True, "saved": None}, 0, " can be used"),
-        ({"kind": "report", "ok": True, "saved": "/x/mine.safetensors"}, 0, "--set teacher=mine."),
+        (
+            {
+                "kind": "report",
+                "ok": True,
+                "saved": "/x/mine.safetensors",
+                "spec": {"card": zoo.card("imagenette-slim").model_dump()},
+            },
+            0,
+            "run tiny --set teacher=mine --set ",
+        ),
         ({"kind": "report", "ok": False, "saved": None}, 2, " cannot be used"),
         ({"kind": "error", "text": "It [i]died[/i]."}, 2, "Error: It [i]died[/i]."),
     ],

@@ -48,6 +48,28 @@ def test_every_recipe_reads_back_and_names_what_there_is(name):
     ) >= sum(e**2 for e in recipe.resolutions)
 
 
+@pytest.mark.parametrize(
+    ("side", "cell", "smallest", "used"),
+    [
+        (28, 4, 8, 28),  # small: the whole image
+        (64, 32, 8, 64),  # 32 pixels would be a single cell
+        (224, 32, 32, 64),
+        (224, 14, 28, 112),  # a multiple of 14 and of 16
+        (224, 16, 224, 224),  # takes one size only
+        (128, None, None, 64),
+    ],
+)
+@pytest.mark.parametrize("n_train", [3, 300, 1_000_000])
+def test_a_quick_run_suits_any_teacher(side, cell, smallest, used, n_train):
+    card = zoo.card("fashion-cnn").model_copy(
+        update={"side": side, "cell": cell, "smallest": smallest, "n_train": n_train, "name": "x"}
+    )
+    recipe = recipes.quick(card)
+    assert (recipe.resolutions, recipe.sides(cell or 1)) == ((used,), (used,))
+    images = recipe.budget_pixels(n_train, side) // used**2
+    assert images >= 60 or recipe.ratio == 1
+
+
 def test_groups_hold_every_name_once_and_the_laptop_comes_first():
     assert [n for names in recipes.GROUPS.values() for n in names] == list(recipes.NAMES) and len(
         set(recipes.NAMES)
