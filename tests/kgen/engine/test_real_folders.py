@@ -146,8 +146,8 @@ def test_a_new_run_records_a_full_path(tmp_path, folder, monkeypatch):
     assert started.recipe["real_images"] == str(folder)
     read = read_recipe("tiny", ["real_images=photos"], None, None)
     assert read.real_images == str(folder)
-    with raises(RecipeError, "unknown-user", "real_images", field="real_images"):
-        read_recipe("tiny", ["real_images=~no-such-user/photos"], None, None)
+    with raises(RecipeError, "invalid-path", "real_images", field="real_images"):
+        read_recipe("tiny", ["real_images=a\nb"], None, None)
 
 
 def test_a_stop_ends_the_check_of_the_files(tmp_path, folder):
