@@ -74,8 +74,14 @@ class Offer:
 
     @property
     def small(self) -> int:
-        """The side that the rung "smaller images" starts with."""
-        return self.sides[(len(self.sides) - 1) // 3]
+        """The side that the rung "smaller images" starts with. The teacher's map has more than one
+        cell there, if possible: in a single one, a target has no center.
+        """
+        smaller = self.sides[(len(self.sides) - 1) // 3 :]
+        return next((side for side in smaller if not self._has_one_cell(side)), smaller[-1])
+
+    def _has_one_cell(self, side: int) -> bool:
+        return self.card.cell is not None and side <= self.card.cell
 
     @property
     def budget(self) -> tuple[float, float, float]:
@@ -112,6 +118,7 @@ class Offer:
             ratio=ratio,
             evaluate_on="auto",
             embedding="auto",
+            **({"weights.kr": 0.0} if self._has_one_cell(side) else {}),
         )
 
     @property

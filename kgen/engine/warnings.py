@@ -64,6 +64,18 @@ def _teacher_warnings(setting: Setting) -> list[tuple[str, str]]:
     if teacher.map_kind == "none" and weights.kr:
         text = "This teacher has no spatial map before its pooling, so the key region is off."
         found.append((text, NO_ACTION))
+    single = [scale.side for scale in setting.scales if scale.map_size == (1, 1)]
+    if single and weights.kr:
+        sizes = " and ".join(f"{side} × {side}" for side in single)
+        text = (
+            f"For images of {sizes}, the teacher's map is a single cell, so the key region cannot"
+            " say where the evidence should be."
+        )
+        cell = setting.card.cell or max(single)
+        remedy = "Turn it off: weights.kr=0."
+        if 2 * cell <= setting.card.side:
+            remedy = f"Use images of {2 * cell} × {2 * cell} or more, or turn it off: weights.kr=0."
+        found.append((text, remedy))
     if not teacher.has_batch_norm and weights.bn:
         text = (
             "This teacher has no BatchNorm layers, so it stores no statistics and that term is off."

@@ -84,6 +84,17 @@ def test_a_brought_teacher_has_a_recipe_that_it_can_follow(brought):
     assert form.read(values) == base.replace(schedule="concurrent", batch=base.batch_at(32))
 
 
+@pytest.mark.parametrize(
+    ("cell", "side", "has_key_region"), [(16, 32, True), (32, 48, True), (64, 64, False)]
+)
+def test_a_new_teachers_map_has_several_cells_or_no_target(brought, cell, side, has_key_region):
+    card = brought.card.model_copy(update={"cell": cell})
+    offer = offers.Offer("mine", card, brought.classes)
+    base = offer.base("imagenet-peek")
+    assert offer.small == side and base.resolutions == (side,)
+    assert (base.weights.kr > 0) == has_key_region
+
+
 def test_the_page_is_told_names_and_card(brought):
     told = brought.to_json()
     assert told["classes"][3] == "kind 3" and told["card"]["title"] == "Mine" and told["full"] == 64

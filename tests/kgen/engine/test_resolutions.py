@@ -5,6 +5,7 @@ rounded with a warning.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,17 @@ def test_sides_are_snapped_with_a_message(asked, deep, made):
     said = [text for text, _ in warnings_of(d.setting)]
     for a, m in zip(asked, made):
         assert any(f"{a} × {a}" in text and f"{m} × {m}" in text for text in said)
+
+
+def test_a_map_of_one_cell_gets_a_warning():
+    setting = Distillation(mini(resolutions=(8, 16), ratio=0.01, **{"weights.kr": 0.1})).setting
+    usual = warnings_of(setting)
+    setting.scales = (replace(setting.scales[0], map_size=(1, 1)), setting.scales[1])
+    [(text, remedy)] = set(warnings_of(setting)).difference(usual)
+    assert "8 × 8" in text and "16 × 16" not in text
+    assert "16 × 16" in remedy and "weights.kr=0" in remedy
+    setting.recipe = setting.recipe.replace(**{"weights.kr": 0.0})
+    assert warnings_of(setting) == usual
 
 
 def test_sides_that_become_one_are_refused():
