@@ -116,3 +116,28 @@ def confusion(pairs: Tensor, occurrences: Tensor, k: int) -> list[tuple[int, int
         (pair // k, pair % k, n)
         for pair, n in zip(pairs[most_frequent].tolist(), occurrences[most_frequent].tolist())
     ]
+
+
+FEW = 30
+"""With fewer images, an accuracy above chance may be luck, but is not called that."""
+
+
+def guessing_remark(teacher: Score) -> tuple[str, str] | None:
+    """Names a teacher that is not clearly better than chance: (a sentence, what to do about it).
+
+    Compares the mean accuracy per class, because a network that always gives the same answer is as
+    accurate as that class is frequent. None for a teacher that is better, or if it cannot be told.
+    """
+    shares = [share for share in teacher.per_class if share is not None]
+    if not teacher.real or len(shares) < 2:
+        return None
+    chance = 1 / len(shares)
+    margin = 2 * math.sqrt(chance * (1 - chance) / teacher.n) if teacher.n >= FEW else 0.0
+    if sum(shares) / len(shares) > chance + margin:
+        return None
+    return (
+        f"The teacher classifies {teacher.accuracy:.1%} of {teacher.n:,} real images correctly,"
+        f" which is not clearly better than guessing among {len(shares)} classes.",
+        "Check its class names and their order, its mean and std, and that these images are what it"
+        " was trained for.",
+    )

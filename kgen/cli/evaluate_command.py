@@ -39,7 +39,7 @@ def evaluate(
     from kgen.data import data
     from kgen.data.folders import ImageFiles
     from kgen.engine.setting import select_classes
-    from kgen.evaluate import score
+    from kgen.evaluate import guessing_remark, score
     from kgen.zoo import zoo
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
@@ -96,7 +96,10 @@ def evaluate(
         }
         print_line(json.dumps(found | ({"real": real.report.to_json()} if real.report else {})))
         return
-    for text, remedy in real.report.remarks() if real.report else []:
+    remarks = real.report.remarks() if real.report else []
+    if remark := guessing_remark(teacher):
+        remarks.append(remark)
+    for text, remedy in remarks:
         console.print(f"Note: {text} {remedy}", soft_wrap=True)
     print_line(
         f"student {result.accuracy:.2%} of {result.n:,} real images (teacher"

@@ -33,6 +33,7 @@ class RunDisplay:
         self.generator_steps = generator_steps  # per iteration
         self.bar: Progress | None = None
         self.status, self.completed = "", 0.0
+        self.teacher = ""
         self._first: tuple[float, float] | None = None
         self._last_line = time.monotonic()
 
@@ -61,7 +62,7 @@ class RunDisplay:
             self.line(f"Warning: {e.text} {e.remedy}")
         elif isinstance(e, events.Evaluated):
             metric = (
-                "of {:,} real images"
+                ("of all {:,} real images" if e.final else "of {:,} real images")
                 if e.student.real
                 else "agreement with the teacher on {:,} held-out synthetic images"
             )
@@ -69,6 +70,7 @@ class RunDisplay:
                 f"student {e.student.accuracy:.1%} {metric.format(e.student.n)}, {e.pool_images:,}"
                 " synthetic images"
             )
+            self.teacher = f", teacher {e.teacher.accuracy:.2%}" if e.teacher else ""
             self.line(
                 f"{e.t:7.1f} s  {self.status}"
                 + (f" (teacher {e.teacher.accuracy:.1%})" if e.teacher else "")
@@ -80,7 +82,7 @@ class RunDisplay:
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
                 + (
-                    f" Student: {e.accuracy:.2%} of {e.n:,} real images."
+                    f" Student {e.accuracy:.2%}{self.teacher} of {e.n:,} real images."
                     if e.accuracy is not None
                     else ""
                 )

@@ -15,7 +15,7 @@ from kgen.data.folders import Progress
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.engine.student_view import PoolSample, sample_pool, student_view
-from kgen.evaluate import score
+from kgen.evaluate import guessing_remark, score
 from kgen.events import Score
 from kgen.teachers import Teacher
 
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
     """The outcome of one evaluation."""
 
     warnings: list[tuple[str, str]]
-    """(text, remedy): images that could not be read"""
+    """(text, remedy): images that could not be read, a teacher that guesses"""
     fields: dict[str, Any] | None
     """Fields of an `Evaluated` event; None if no image could be read."""
 
@@ -54,6 +54,8 @@ class Evaluator:
         """By number of images: the teacher does not change."""
         self._sample: RealImages | None = None
         """The real images for evaluations during the run, decoded once."""
+        self._named_guessing = False
+        """Whether a warning has said that the teacher is no better than chance."""
         self._named_unreadable: set[str] = set()
         """Files of real images that a warning has named."""
 
@@ -91,7 +93,12 @@ class Evaluator:
             "file": f"students/{s.student_steps:07d}.safetensors",
             "arrays": arrays,
         }
-        return Evaluation(self._unreadable_warnings(), fields)
+        warnings = self._unreadable_warnings()
+        remark = teacher_score and guessing_remark(teacher_score)
+        if remark and not self._named_guessing:
+            self._named_guessing = True
+            warnings.append(remark)
+        return Evaluation(warnings, fields)
 
     def _scores(self, final: bool, report: Callable[[str], Progress]) -> tuple[Score, Score | None]:
         setting, student, real = self.setting, self.state.student, self.setting.real

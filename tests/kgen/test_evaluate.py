@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from kgen.data.data import DataError, RealImages
-from kgen.evaluate import batch_slices, confusion, score, short_slices
-from tests.support.errors import raises
+from kgen.evaluate import batch_slices, confusion, guessing_remark, score, short_slices
+from kgen.events import Score
+from tests.support.errors import names, raises
 
 
 @pytest.fixture
@@ -20,6 +21,28 @@ def real():
     return RealImages(
         "x", rng.integers(0, 256, (49, 1, 2, 3), dtype=np.uint8), labels, ("a", "b", "c", "d")
     )
+
+
+@pytest.mark.parametrize(
+    ("per_class", "n", "guesses"),
+    [
+        ([0.9, 0.8, 0.7], 3000, False),
+        ([0.0, 0.0, 0.0], 6, True),
+        ([1.0, 0.0, 0.0], 3000, True),  # always the same answer
+        ([0.36, 0.34, 0.33], 3000, True),  # the margin is 0.017
+        ([0.4, 0.38, 0.36], 3000, False),
+        ([0.5, 0.5, 0.25], 12, False),  # few images: perhaps luck
+        ([0.0, None, None], 12, False),  # one class: always the same answer would be right
+        ([], 10_000, False),  # a published accuracy
+    ],
+)
+def test_a_teacher_that_guesses_is_named(per_class, n, guesses):
+    shares = [share for share in per_class if share is not None]
+    accuracy = sum(shares) / max(1, len(shares))
+    remark = guessing_remark(Score(accuracy=accuracy, per_class=per_class, n=n))
+    assert (remark is not None) == guesses
+    if remark:
+        assert names(remark[0], f"{n:,}") and names(remark[0], len(shares))
 
 
 @pytest.fixture
