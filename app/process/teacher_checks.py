@@ -49,7 +49,6 @@ _IN_SIDEBAR = "in the sidebar, under “More”"
 SETTINGS = {
     "bn_scale": "as the page's recipes do",
     "embedding": _IN_SIDEBAR,
-    "real_images": _IN_SIDEBAR,
 }
 """Where to find on the page what the command line sets with --set."""
 _OPTION = re.compile(
@@ -242,6 +241,8 @@ def rephrase(text: str) -> str:
 
 def _on_the_page(found: re.Match[str]) -> str:
     """What an option of the command line is called on the page."""
+    if found["name"] in TITLES:  # a field of its own, which needs no name from the recipe
+        return f"“{TITLES[found['name']]}” {_IN_SIDEBAR}"
     if found["setting"]:
         return f"“{found['setting']}” {SETTINGS.get(found['name'], 'on the command line')}"
     if found["own"]:

@@ -118,8 +118,8 @@ class PreflightRequest(BaseModel):
         if value is not None and value not in classes.known():
             raise ValueError(
                 f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is a"
-                " different one, omit this field; you can specify a folder of test images later:"
-                " --set real_images=FOLDER on the command line, Real test images on the page"
+                " different one, omit this field; you can specify a folder of test images later"
+                " with --set real_images=FOLDER"
             )
         return value
 

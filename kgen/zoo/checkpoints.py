@@ -123,6 +123,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder; choose the file in it with the teacher's weights.",
+            code="no-file",
+            file=str(path),
+        )
     if not path.is_file():
         raise CheckpointError(
             f"{path} does not exist or is not a file; choose the file with the teacher's weights.",

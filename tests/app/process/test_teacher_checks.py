@@ -414,6 +414,10 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
         ("Set --mean and --std.", "Set “Mean” and “Std”."),
         ("try --by-order.", "try “Match by order”."),
         ("Use smaller --resolutions.", "Use smaller “--resolutions” on the command line."),
+        (
+            "your own: --set real_images=FOLDER.",
+            "your own: “Real test images” in the sidebar, under “More”.",
+        ),
         ("later with --real", "later with “Real test images” in the sidebar, under “More”"),
         (
             "name it with --arch FILE.py:NAME.",

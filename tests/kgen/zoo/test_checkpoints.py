@@ -193,7 +193,7 @@ def test_names_of_files(tmp_path):
     save_file(STATE, tmp_path / "w.pt")
     assert open_checkpoint(tmp_path / "w.pt").kind == "safetensors"
     (tmp_path / "folder.pt").mkdir()
-    unread(tmp_path / "folder.pt", "no-file")
+    unread(tmp_path / "folder.pt", "no-file", "folder;")
 
 
 def onnx(path):
