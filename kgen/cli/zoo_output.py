@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Table as Grid
 
 from kgen.cli.console import console, progress_bar, text_column, text_console
+from kgen.recipes import recipes
 from kgen.zoo import inventory
 from kgen.zoo.download import Progress as Downloaded
 
@@ -95,11 +96,10 @@ def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
             f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of"
             f" {card.side} × {card.side}; {verification}."
         )
-        recipe = "imagenet-peek" if card.data == "imagenet1k" else "custom"
-        print(
-            f"License: {card.licence}. Use it with: python -m kgen run {recipe} --set"
-            f" teacher={plan.name}"
-        )
+        command = f"python -m kgen run imagenet-peek --set teacher={plan.name}"
+        if card.data != "imagenet1k":
+            command = recipes.command(recipes.quick(card.model_copy(update={"name": plan.name})))
+        print(f"License: {card.licence}. Use it with: {command}")
     return 0
 
 

@@ -160,8 +160,9 @@ class FolderReport:
             places += [f"Folder without images: {_some(empty)}."] if empty else []
             found.append(
                 (
-                    f"{len(self.missing)} of {len(self.classes)} selected classes have no real test"
-                    f" images; accuracy covers only the others. {' '.join(places)}",
+                    f"{len(self.missing)} of {len(self.classes)} selected classes"
+                    f" {'has' if len(self.missing) == 1 else 'have'} no real test images; accuracy"
+                    f" covers only the others. {' '.join(places)}",
                     "Add images of them, or select only the other classes.",
                 )
             )

@@ -110,7 +110,8 @@ def _real_image_warnings(setting: Setting, real: RealImages) -> list[tuple[str, 
     missing = len(set(setting.selected).difference(np.unique(real.labels).tolist()))
     if missing:
         text = (
-            f"{missing} of {len(setting.selected)} selected classes have no real test images;"
+            f"{missing} of {len(setting.selected)} selected classes"
+            f" {'has' if missing == 1 else 'have'} no real test images;"
             " accuracy covers only the others."
         )
         found.append((text, "Add images of them, or select only the other classes."))

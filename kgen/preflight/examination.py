@@ -279,7 +279,10 @@ class Examination:
         if others := [c for c in fit.choices if c != place.name]:
             named = ", ".join(repr(c) if c else "top-level weights" for c in others)
             example = others[0] or "."
-            advice.append(f"The file also has {named}. To use those: --weights {example}.")
+            advice.append(
+                f"The file also has {named}. To use other weights, set --weights, for example to"
+                f" {example!r}."
+            )
         if place.folded:
             findings.append(f"folded: {first_few(place.folded)}")
         if place.renamed:

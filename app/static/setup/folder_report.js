@@ -51,5 +51,5 @@ export function missingRemark(missing, selected) {
     );
   return missing.length === selected
     ? `The folder has no images of the selected classes.${places}`
-    : `${missing.length} of ${selected} selected classes have no real test images; accuracy covers only the others.${places} Add images of them, or select only the other classes.`;
+    : `${missing.length} of ${selected} selected classes ${missing.length === 1 ? 'has' : 'have'} no real test images; accuracy covers only the others.${places} Add images of them, or select only the other classes.`;
 }
