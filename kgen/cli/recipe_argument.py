@@ -34,7 +34,20 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
     else:
         recipe = Recipe() if name == "custom" else _named(name)
     given = {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
-    return apply(recipe, settings, **given)
+    recipe = apply(recipe, settings, **given)
+    has_sides = any(parse_setting(s)[0] == "resolutions" for s in settings)
+    return _with_sides(recipe) if name == "custom" and not has_sides else recipe
+
+
+def _with_sides(recipe: Recipe) -> Recipe:
+    """The paper's defaults suit teachers of small images; for others, a resolution at which the
+    map has several cells.
+    """
+    with contextlib.suppress(ZooError):  # the run reports an unknown teacher
+        card = zoo.card(recipe.teacher)
+        if card.side >= recipes.LARGE_SIDE:
+            return recipe.replace(resolutions=recipes.quick(card).resolutions)
+    return recipe
 
 
 def _named(name: str) -> Recipe:

@@ -110,6 +110,8 @@ def tiny() -> Recipe:
 
 QUICK_IMAGES = 60
 """The images that `tiny` makes."""
+LARGE_SIDE = 48
+"""From this side on, a teacher's images are too large to be used whole by default."""
 
 
 def quick(card: TeacherCard) -> Recipe:
@@ -118,9 +120,9 @@ def quick(card: TeacherCard) -> Recipe:
     `card`: with the name that the teacher was saved under.
     """
     cell, full = card.cell or (4 if card.side < 48 else 32), card.side
-    unit = math.lcm(4 if full < 48 else 16, cell)
+    unit = math.lcm(4 if full < LARGE_SIDE else 16, cell)
     side = full // unit * unit or full
-    if full >= 48:
+    if full >= LARGE_SIDE:
         least = max(card.smallest or 0, cell + 1)  # two cells in each direction
         side = min(side, -(-least // unit) * unit)
     share = QUICK_IMAGES * side**2 / (card.n_train * full**2)
@@ -312,7 +314,10 @@ def changes(recipe: Recipe) -> dict[str, object]:
 def command(recipe: Recipe) -> str:
     """The command line that reproduces this run."""
     words = ["python -m kgen run", recipe.name if recipe.name in _RECIPES else "custom"]
-    for path, value in changes(recipe).items():
+    shown = changes(recipe)
+    if words[-1] == "custom" and "teacher" in shown:  # the default depends on the teacher
+        shown.setdefault("resolutions", recipe.resolutions)
+    for path, value in shown.items():
         if path == "seed":
             words.append(f"--seed {value}")
         elif path == "schedule":

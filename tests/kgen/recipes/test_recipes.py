@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from kgen import embeddings
+from kgen.cli.recipe_argument import read_recipe
 from kgen.data import catalogue
 from kgen.engine.setting import select_classes
 from kgen.nets import architectures
@@ -68,6 +69,15 @@ def test_a_quick_run_suits_any_teacher(side, cell, smallest, used, n_train):
     assert (recipe.resolutions, recipe.sides(cell or 1)) == ((used,), (used,))
     images = recipe.budget_pixels(n_train, side) // used**2
     assert images >= 60 or recipe.ratio == 1
+
+
+def test_a_custom_run_has_images_that_suit_its_teacher():
+    settings = ["teacher=imagenette-slim"]
+    recipe = read_recipe("custom", settings, None, None)
+    assert recipe.resolutions == recipes.quick(zoo.card("imagenette-slim")).resolutions == (32,)
+    small = read_recipe("custom", [*settings, "resolutions=28"], None, None)
+    assert small.resolutions == (28,) and "resolutions=[28]" in recipes.command(small)
+    assert read_recipe("custom", [], None, None) == Recipe()
 
 
 def test_groups_hold_every_name_once_and_the_laptop_comes_first():
