@@ -85,7 +85,7 @@ def _check_zip(path: Path) -> bytes:
             members = archive.infolist()
     except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile):
         raise CheckpointError(
-            f"{path} is a .pt file that is incomplete or damaged; copy or download it again.",
+            f"{path} is a damaged .pt file, perhaps incomplete; copy or download it again.",
             code="damaged",
         ) from None
     if len(members) > MAX_TENSORS + 100:
