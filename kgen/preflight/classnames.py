@@ -100,7 +100,13 @@ def parse_names(text: str, file: str | None = None) -> ClassNames:
     """
     if file is not None:
         return _parse_file(file, text)
-    text = text.strip()
+    text = text.lstrip("\ufeff").strip()
+    if "\0" in text:
+        raise PreflightError(
+            "The class names contain null characters, as UTF-16 does when its bytes are pasted;"
+            " open the file itself, or save it as UTF-8 and paste it again.",
+            code="invalid-classes",
+        )
     if text in classes.known():
         return ClassNames(classes.names(text))
     if text.startswith(("[", "{")):

@@ -168,6 +168,13 @@ def test_it_says_how_a_file_was_understood(tmp_path):
     assert "name → index" in dictionary.source and not read_names("cat,dog").source
 
 
+def test_pasted_bytes_of_utf_16_are_refused_and_a_byte_order_mark_is_not_a_name():
+    table = "id,name\n1,dog\n0,cat\n"
+    assert parse_names("\ufeff" + table).names == ("cat", "dog")
+    with raises(PreflightError, "invalid-classes", "UTF-16"):
+        parse_names(table.encode("utf-16").decode("latin-1"))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_encodings_of_windows(encoding, tmp_path):
     assert read(tmp_path / "n.txt", "Käse\r\n猫\r\n".encode(encoding)) == ("Käse", "猫")
