@@ -21,7 +21,7 @@ from kgen.engine.state import LoopState
 from kgen.engine.student_training import StudentTrainer
 from kgen.engine.student_view import sample_pool, student_view
 from kgen.engine.synthesis import Synthesis
-from kgen.evaluate import score
+from kgen.evaluate import score, short_slices
 from kgen.pool import MemoryPool
 from kgen.precision import Format
 from kgen.system.memory import peak_memory
@@ -31,7 +31,8 @@ SHORT_RUN = 60.0
 ROUGH, THOROUGH = 0.05, 0.005
 """Seconds to spend on each kind of step: at first, and then as a share of the rough estimate."""
 MAX_SECONDS = 4.0
-TEST_IMAGES = 100
+EVENT_BYTES = 300
+"""A reported step in the journal, roughly."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class _Probe:
         self.batch_seconds = 0.0
         self.bytes_per_image: dict[int, int] = {}
         self.batch_bytes = 0
+        self.view_bytes = 0
+        """Of a test during the run."""
         for i in range(len(setting.sides)):
             self._add_batch(i * setting.rounds.processes)
         self.trainer = StudentTrainer(self.setting, s)
@@ -164,13 +167,17 @@ class _Probe:
     def _test_seconds(self) -> tuple[float, float]:
         """Seconds of a test during the run, and of what the tests do once."""
         setting, s = self.setting, self.state
-        view = _seconds(
-            lambda: student_view(setting, s, sample_pool(s.pool), setting.reference_images)
-        )
+        reference = setting.reference_images
+        start = time.perf_counter()
+        arrays = student_view(setting, s, sample_pool(s.pool), reference)
+        view = time.perf_counter() - start
+        self.view_bytes = sum(array.nbytes for array in arrays.values())
         if setting.real is None:
             return view, view
         start = time.perf_counter()
-        sample = setting.real.stratified(TEST_IMAGES, tuple(setting.selected))
+        shape = (len(setting.real), *setting.real.images.shape[1:])
+        one_batch = next(short_slices(shape)).stop  # as many images as a test reads at once
+        sample = setting.real.stratified(one_batch, tuple(setting.selected))
         reading = (time.perf_counter() - start) / len(sample)
         t = setting.teacher
         s.student.eval()
@@ -202,13 +209,18 @@ class _Probe:
         r, setting = self.setting.recipe, self.setting
         rounds_per_epoch = r.epoch_iterations / setting.rounds.processes
         images = rounds_per_epoch * (r.generator_steps * t.generator_step + t.batch)
-        tests = r.student_steps / (r.evaluate_every or r.student_steps) if r.student_steps else 0
+        tests = self._tests() / max(1, r.epochs - r.warmup_epochs)
         student = r.student_steps * t.student_step + tests * t.test if setting.student_total else 0
         taught = r.epochs - r.warmup_epochs if setting.student_total else 0
         if not concurrent:
             return r.epochs * images + taught * student + t.tests_once
         warm_up = r.warmup_epochs * images  # timed with half of the cores; it has all of them
         return warm_up + images + (taught - 1) * max(images, student) + student + t.tests_once
+
+    def _tests(self) -> int:
+        """Tests during the run."""
+        r = self.setting.recipe
+        return self.setting.student_total // max(1, r.evaluate_every or r.student_steps)
 
     # --- everything else ---------------------------------------------------------------------
 
@@ -238,7 +250,10 @@ class _Probe:
             pool=pool,
             folder=batches
             + min(r.journal_pixels, r.total_iterations * self._preview_bytes())
-            + 4 * student,
+            + self._tests() * self.view_bytes
+            + r.total_generator_steps // r.report_every * EVENT_BYTES
+            + sum(t.nbytes for t in s.tensors().values())
+            + student,
             network=sent,
         )
 
