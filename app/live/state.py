@@ -96,6 +96,10 @@ class State:
     generator_cost: float | None = None
     """Seconds per generator step, excluding pauses."""
     student_cost: float | None = None
+    first_cost: float | None = None
+    """The generator's cost at the end of the first epoch in which the student trains."""
+    slowdown: float | None = None
+    """The generator's cost at the end of the last iteration, divided by `first_cost`."""
     generator_mark: tuple[int, int, float] | None = None
     student_mark: tuple[int, float] | None = None
 
@@ -238,9 +242,14 @@ def _batch_synthesised(state: State, event: events.BatchSynthesized) -> State:
             *shares,
             ((event.iteration or 0) + 1) * state.recipe.get("generator_steps", 0),
         )
+    iterations_done, first_cost = (event.iteration or 0) + 1, state.first_cost
+    if iterations_done >= state.warmup_iterations + state.epoch_iterations:
+        first_cost = first_cost or state.generator_cost
     return replace(
         state,
-        iterations_done=(event.iteration or 0) + 1,
+        iterations_done=iterations_done,
+        first_cost=first_cost,
+        slowdown=(state.generator_cost or 0.0) / first_cost if first_cost else None,
         pool_images=event.pool_images,
         budget_used=event.budget_used,
         opinion=opinion,

@@ -16,6 +16,8 @@ from kgen.events import STUDENT_PARTS, term_names
 from kgen.system.paths import last_part
 
 ACTIVE = ("starting", "running", "paused", "stopping")
+NOTICEABLE = 1.5
+"""How many times as long a generator step must take before the page says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,18 @@ def time_left(state: State) -> float | None:
     return round(remaining) if remaining < 60 else 10.0 * round(remaining / 10)
 
 
+def slowdown(state: State) -> float | None:
+    """How many times as long as at the start a generator step takes; None unless that is
+    noticeable.
+    """
+    if state.generation_done or (state.slowdown or 0.0) < NOTICEABLE:
+        return None
+    return round(state.slowdown or 0.0, 1)
+
+
 def progress(state: State, phase: str) -> dict[str, Any]:
     if state.started is None:
-        return {"label": "", "share": 0.0, "left_s": None}
+        return {"label": "", "share": 0.0, "left_s": None, "slowdown": None}
     counts = [
         (state.generator_step, state.started.generator_steps),
         (state.student_step, state.started.student_steps),
@@ -114,6 +125,7 @@ def progress(state: State, phase: str) -> dict[str, Any]:
         "label": label,
         "share": round(share, 4),
         "left_s": time_left(state) if phase == "running" else None,
+        "slowdown": slowdown(state) if phase == "running" else None,
     }
 
 

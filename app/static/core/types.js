@@ -190,6 +190,14 @@
 /** @typedef {{ name?: string, parameters?: number, macs?: number, bytes?: number }} Student */
 
 /**
+ * @typedef {object} Progress
+ * @property {string} label
+ * @property {number} share
+ * @property {number | null} left_s
+ * @property {number | null} slowdown How many times as long as at the start a generator step takes.
+ */
+
+/**
  * The state of the run being shown, from /kg/live.
  * @typedef {object} Snapshot
  * @property {string | null} run
@@ -203,7 +211,7 @@
  * @property {Words[]} sentence
  * @property {Alert | null} alert
  * @property {{ text: string, remedy?: string }[]} warnings
- * @property {{ label: string, share: number, left_s: number | null }} progress
+ * @property {Progress} progress
  * @property {boolean} [can_skip] Stop ends what the engine is doing with the real images.
  * @property {Counters} counters
  * @property {string[]} classes

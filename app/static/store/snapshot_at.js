@@ -55,6 +55,7 @@ export function snapshotAt(snap, past) {
       label: `Iteration ${num(past.iteration + 1)} of ${num(snap.counters.iterations)}`,
       share: totalSteps ? past.at / totalSteps : 0,
       left_s: null,
+      slowdown: null,
     },
     sentence: past.sentence ?? [
       { text: `Replay: iteration ${num(past.iteration + 1)} of ${num(snap.counters.iterations)}.` },

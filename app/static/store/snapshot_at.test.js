@@ -44,7 +44,7 @@ const snapshot = ({ rows, marks }) => ({
   alert: { text: 'LATER' },
   making: { iteration: ITERATIONS },
   warnings: [{ text: 'LATER', remedy: 'LATER' }],
-  progress: { label: 'LATER', share: 1, left_s: 5 },
+  progress: { label: 'LATER', share: 1, left_s: 5, slowdown: 2 },
   sentence: [{ text: 'LATER' }],
   recipe: { generator_steps: STEPS },
   classes: ['a', 'b'],
@@ -125,7 +125,12 @@ test('counters and budget are the moment’s', () => {
     iterations: 12,
   });
   assert.deepEqual(past.budget, { images: 12_345, used_images: 3700, used: 0.037, ratio: 1 });
-  assert.deepEqual(past.progress, { label: 'Iteration 4 of 12', share: 37 / 120, left_s: null });
+  assert.deepEqual(past.progress, {
+    label: 'Iteration 4 of 12',
+    share: 37 / 120,
+    left_s: null,
+    slowdown: null,
+  });
 });
 
 test('an iteration counts as done at its end, not at its last frame', () => {

@@ -104,11 +104,18 @@ export class Status {
     if (isKnown) {
       const share = Math.min(100, 100 * snap.progress.share).toFixed(1);
       setText(label, snap.progress.label);
+      const { left_s: seconds, slowdown } = snap.progress;
+      const remaining = seconds == null || snap.phase !== 'running' ? '' : `${time(seconds)} left`;
       setText(
         left,
-        snap.progress.left_s == null || snap.phase !== 'running'
-          ? ''
-          : `${time(snap.progress.left_s)} left`,
+        slowdown ? [remaining, 'slower than at the start'].filter(Boolean).join(' · ') : remaining,
+      );
+      setAttr(
+        left,
+        'data-tip',
+        slowdown
+          ? `A generator step takes ${slowdown} times as long as at the start. The machine may be too hot, or other programs may be using it.`
+          : null,
       );
       fill.style.width = `${share}%`;
       setAttr(bar, 'aria-valuenow', share);

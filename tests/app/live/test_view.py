@@ -131,7 +131,12 @@ def test_a_whole_run_folds_to_its_planned_end():
     assert s["phase"] == "finished" and s["alert"] is None and s["making"] is None
     assert s["counters"]["generator_step"] == s["counters"]["generator_steps"] == 9
     assert s["counters"]["student_step"] == s["counters"]["student_steps"] == 8
-    assert s["progress"] == {"label": "Iteration 3 of 3", "share": 1.0, "left_s": None}
+    assert s["progress"] == {
+        "label": "Iteration 3 of 3",
+        "share": 1.0,
+        "left_s": None,
+        "slowdown": None,
+    }
     assert s["budget"] == {"images": 60, "used_images": 60, "used": 1.0, "ratio": 0.001}
     assert s["curve"]["accuracy"] == [0.51, 0.52, 0.824] and s["curve"]["images"] == [40, 60, 60]
     assert (s["curve"]["n"], s["curve"]["teacher"], s["curve"]["last"], s["curve"]["final"]) == (
@@ -259,6 +264,39 @@ def test_time_left_follows_the_rates_and_pauses_do_not_count():
     assert shown(folded(out))["progress"]["left_s"] == 60
 
 
+@pytest.mark.parametrize(
+    ("seconds", "slowdown"),
+    [
+        ([0.9, 0.2, 0.2, 0.2], None),  # the warm-up is not the start
+        ([0.2, 0.2, 0.2, 0.25], None),
+        ([0.1, 0.2, 0.2, 0.8], 3.8),  # of 0.18 and 0.68, which are smoothed
+        ([0.1, 0.8], None),  # nothing to compare with yet
+    ],
+)
+def test_a_machine_that_has_become_slower_is_noticed(seconds, slowdown):
+    r = standin.recipe(epochs=10, iterations=1, generator_steps=10, student_steps=20, warmup=0.1)
+    clock, out = 0.0, [standin.started(r)]
+    for i, each in enumerate(seconds):
+        out.append(events.IterationStarted(t=clock, epoch=i, iteration=i, labels=[0]))
+        for step in range(10):
+            clock += each
+            parts = {"ce": 1.0, "adv": 0.0, "bn": 1.0, "kr": 1.0}
+            at = {"epoch": i, "iteration": i, "step": step}
+            out.append(events.GeneratorStep(t=clock, **at, parts=parts, loss=1, agreement=1))
+        out.append(
+            events.BatchSynthesized(
+                t=clock,
+                iteration=i,
+                file="f",
+                entered=1,
+                pool_images=i,
+                pool_pixels=i,
+                budget_used=0.1,
+            )
+        )
+    assert shown(folded(out))["progress"]["slowdown"] == slowdown
+
+
 def test_an_earlier_pause_is_over_when_a_run_is_taken_up_again():
     paused = folded([*standin.story(R, 1), events.Control(id=1, action="pause", state="paused")])
     assert shown(paused)["phase"] == "paused"
@@ -277,7 +315,12 @@ def test_counters_count_a_batch_at_each_resolution():
     s = shown(folded(standin.story(TWO)))
     assert s["counters"]["iterations_done"] == s["counters"]["iterations"] == 6
     assert s["counters"]["generator_step"] == s["counters"]["generator_steps"] == 18
-    assert s["progress"] == {"label": "Iteration 6 of 6", "share": 1.0, "left_s": None}
+    assert s["progress"] == {
+        "label": "Iteration 6 of 6",
+        "share": 1.0,
+        "left_s": None,
+        "slowdown": None,
+    }
     assert [(x["side"], x["batch"], x["h"], x["w"], x["budget"]) for x in s["scales"]] == [
         (20, 10, 5, 5, 30),
         (28, 5, 7, 7, 15),
