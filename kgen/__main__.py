@@ -151,6 +151,11 @@ def run(
         )
     run_recipe = read_recipe(recipe, settings or [], seed, schedule)
     if estimate_only:
+        if launched().size > 1:
+            raise ProcessError(
+                "--estimate works in one process. A run of several prints its cost when it starts.",
+                code="unsupported-input",
+            )
         from kgen.cli.estimates import print_estimate
 
         raise typer.Exit(print_estimate(run_recipe, as_json))

@@ -40,7 +40,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(n: float) -> str:
-    """Bytes as text with two or three digits: "0.4 kB", "12 MB", "1.3 GB"."""
+    """Bytes as text: "0.4 kB", "12 MB", "1.3 GB"."""
     power = min(3, max(1, (len(str(round(n))) - 1) // 3))
     n /= 1000**power
     unit = ("kB", "MB", "GB")[power - 1]

@@ -160,7 +160,11 @@ class Runs:
                 self._detach()
                 # without an empty state in between: a page that follows a link would take it for
                 # the presenter's choice, and drop the link's image and moment
-                self._attach(path)
+                try:
+                    self._attach(path)
+                except BaseException:
+                    self._publish(self._empty)
+                    raise
         return name
 
     @contextlib.contextmanager

@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 
+from kgen.distributed.launch import ProcessLost
 from kgen.engine.engine import Distillation
 from kgen.engine.estimate import Estimate, estimate
 from kgen.phrases import size, time_span
 from kgen.recipe.recipe import Recipe
 
 
-def estimate_of(distillation: Distillation) -> Estimate:
-    """What a run will cost. The other processes of the run wait."""
-    with distillation.world.while_others_wait():
-        return estimate(
-            distillation.setting,
-            distillation.state.formats,
-            concurrent=distillation.concurrent,
-        )
+class Abandoned(Exception):
+    """The estimate is not wanted any more: the run is to stop."""
+
+
+def cost_of(distillation: Distillation, is_wanted: Callable[[], bool]) -> str:
+    """What a run will cost, as a sentence; empty once it is no longer wanted. An estimate that
+    fails is no reason not to run. The other processes of the run wait.
+    """
+
+    def between_steps() -> None:
+        distillation.world.sign_of_life()
+        if not is_wanted():
+            raise Abandoned
+
+    try:
+        with distillation.world.while_others_wait():
+            return describe_estimate(_estimate(distillation, between_steps))
+    except Abandoned:
+        return ""
+    except ProcessLost:
+        raise
+    except Exception as error:  # whatever is wrong with the recipe, the run reports it
+        return f"The cost of this run could not be estimated ({type(error).__name__})."
 
 
 def print_estimate(recipe: Recipe, as_json: bool) -> int:
     """Print what a run of the recipe will cost; returns the exit code."""
-    found = estimate_of(Distillation(recipe))
+    found = _estimate(Distillation(recipe))
     print(json.dumps(asdict(found)) if as_json else describe_estimate(found))
     return 0
+
+
+def _estimate(
+    distillation: Distillation, between_steps: Callable[[], None] = lambda: None
+) -> Estimate:
+    return estimate(
+        distillation.setting,
+        distillation.state.formats,
+        concurrent=distillation.concurrent,
+        between_steps=between_steps,
+    )
 
 
 def describe_estimate(e: Estimate) -> str:

@@ -134,6 +134,11 @@ class RunDisplay:
         elif not self.as_json and text and time.monotonic() - self._last_line >= LINE_SECONDS:
             self.line(text)
 
+    def note(self, text: str) -> None:
+        """Say on a terminal what is being done before the run begins."""
+        if self.bar:
+            self.bar.update(self.task, note=text)
+
     def line(self, text: str) -> None:
         self._last_line = time.monotonic()
         if self.bar:
@@ -147,7 +152,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
 
     Ctrl-C asks it to stop, a second one forces it.
     """
-    from kgen.cli.estimates import describe_estimate, estimate_of  # these need torch
+    from kgen.cli.estimates import cost_of  # needs torch
 
     controls = Controls()
     interrupted = threading.Event()
@@ -183,14 +188,17 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
     recipe = runner.distillation.recipe
     with RunDisplay(as_json, recipe.total_iterations, recipe.generator_steps) as display:
         runner.on_event = display.on_event
-        if runner.resumed_at is None and not as_json:
-            display.line(describe_estimate(estimate_of(runner.distillation)))
-        elif not as_json:
-            display.line(
-                f"{runner.distillation.recipe.name}: continuing after"
-                f" {runner.resumed_at} of {display.iterations} iterations"
-            )
         try:
+            if runner.resumed_at is None and not as_json:
+                display.note("estimating the cost")
+                if cost := cost_of(runner.distillation, lambda: not interrupted.is_set()):
+                    display.line(cost)
+                display.note("")
+            elif not as_json:
+                display.line(
+                    f"{recipe.name}: continuing after {runner.resumed_at} of"
+                    f" {display.iterations} iterations"
+                )
             last = runner.run()
         except KeyboardInterrupt:
             last = None

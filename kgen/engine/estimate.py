@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,8 @@ SHORT_RUN = 60.0
 ROUGH, THOROUGH = 0.05, 0.005
 """Seconds to spend on each kind of step: at first, and then as a share of the rough estimate."""
 MAX_SECONDS = 4.0
+LONG_STEP = 1.0
+"""A step that takes this many seconds is timed once, without a step to warm up."""
 EVENT_BYTES = 300
 """A reported step in the journal, roughly."""
 
@@ -45,11 +48,11 @@ class Estimate:
     """Peak of the main process, on CUDA of the device, in bytes; None if the system does not tell.
     """
     pool: int
-    """Bytes of the full pools of all processes: images, stored views, and the teacher's answers."""
+    """Bytes of the pools of all processes at the end: images, views, and the teacher's answers."""
     folder: int
     """Bytes that the images and students take up in the run folder."""
     network: int
-    """Bytes that each process sends, and as many that it receives, over the run; 0 if alone."""
+    """Bytes that a process other than rank 0 sends for gradients and its batches; 0 if alone."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,48 @@ class _Seconds:
     """what is done once: reading real images, the teacher's answers, the final test"""
 
 
-def estimate(setting: Setting, formats: dict[str, Format], *, concurrent: bool) -> Estimate:
+def estimate(
+    setting: Setting,
+    formats: dict[str, Format],
+    *,
+    concurrent: bool,
+    between_steps: Callable[[], None] = lambda: None,
+) -> Estimate:
     """Take a few steps of each kind and extrapolate to the whole run.
 
     Args:
         setting: the run's; nothing in it changes.
         formats: in which the networks compute (`LoopState.formats`).
         concurrent: generator and student share the cores on two threads.
+        between_steps: called often on this thread; whatever it raises ends the estimate.
     """
-    probe = _Probe(setting, formats)
+    probe = _Probe(setting, formats, between_steps)
     return probe.estimate(concurrent)
 
 
 class _Probe:
     """A state like the run's, at its beginning and with images in the pool."""
 
-    def __init__(self, setting: Setting, formats: dict[str, Format]):
+    def __init__(
+        self,
+        setting: Setting,
+        formats: dict[str, Format],
+        between_steps: Callable[[], None] = lambda: None,
+    ):
+        self.between_steps = between_steps
         self.setting = copy.copy(setting)
         self.setting.world = ALONE  # the other processes are not asked to take part
         self.state = s = LoopState(self.setting, formats)
         s.pool = MemoryPool(setting.budget_pixels, "fifo", device=setting.device)
-        s.pool.buffers = {
-            side: s.pool._new_buffer(setting.budget_pixels // len(setting.sides), side)
-            for side in setting.sides
+        s.pool.buffers = {  # with room for one batch
+            scale.side: s.pool._new_buffer(
+                min(scale.batch, scale.budget_images) * scale.side**2, scale.side
+            )
+            for scale in setting.scales
         }
         self.syntheses: list[Synthesis] = []
+        self.first_step = 0.0
+        """Seconds of the slowest first step."""
         self.batch_seconds = 0.0
         self.bytes_per_image: dict[int, int] = {}
         self.batch_bytes = 0
@@ -99,7 +119,8 @@ class _Probe:
         """Of a test during the run."""
         for i in range(len(setting.sides)):
             self._add_batch(i * setting.rounds.processes)
-        self.trainer = StudentTrainer(self.setting, s)
+        # on its own thread, the student needs a teacher of its own
+        self.trainer = StudentTrainer(self.setting, s, setting.teacher.clone())
 
     def _add_batch(self, iteration: int) -> None:
         """Start an iteration, take a step, and store the images, which is timed."""
@@ -107,7 +128,8 @@ class _Probe:
         s.iterations = iteration
         needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
         synthesis = Synthesis(self.setting, s, s.snapshot() if needs_student else None)
-        synthesis.step()
+        self.first_step = max(self.first_step, _seconds(synthesis.step))
+        self.between_steps()
         start = time.perf_counter()
         batch = synthesis.measure(s.snapshot())
         if self.setting.judge:
@@ -119,10 +141,11 @@ class _Probe:
         ) // len(self.setting.sides)
         self.bytes_per_image[synthesis.scale.side] = _bytes_per_image(batch)
         self.syntheses.append(synthesis)
+        self.between_steps()
 
     def estimate(self, concurrent: bool) -> Estimate:
         rough = self._total(self._measure(ROUGH, concurrent), concurrent)
-        if rough < SHORT_RUN:
+        if rough < SHORT_RUN or self.first_step > LONG_STEP:
             return self._describe(rough)
         budget = min(MAX_SECONDS, THOROUGH * rough)
         return self._describe(self._total(self._measure(budget, concurrent), concurrent))
@@ -143,26 +166,45 @@ class _Probe:
             done = threading.Event()
             found: list[float] = []
 
+            failures: list[Exception] = []
+
             def student() -> None:
                 torch.set_num_threads(share)
-                while not done.is_set():
-                    found.append(_mean_seconds(self.trainer.step, budget / 4))
+                try:
+                    while not done.is_set() or not found:
+                        found.append(_mean_seconds(self.trainer.step, budget / 4))
+                except Exception as error:  # raised on the caller's thread
+                    failures.append(error)
 
             thread = threading.Thread(target=student, name="estimate", daemon=True)
             thread.start()
             torch.set_num_threads(share)
             try:
-                generator_seconds = _mean_seconds(generator_step, budget)
+                generator_seconds = self._generator_seconds(generator_step, budget)
             finally:
                 done.set()
                 thread.join()
                 torch.set_num_threads(threads)
+            if failures:
+                raise failures[0]
             student_seconds = sum(found) / len(found)
         else:
-            generator_seconds = _mean_seconds(generator_step, budget)
+            generator_seconds = self._generator_seconds(generator_step, budget)
+            self.between_steps()
             student_seconds = _mean_seconds(self.trainer.step, budget) if has_student else 0.0
+        self.between_steps()
         test, once = self._test_seconds() if has_student else (0.0, 0.0)
         return _Seconds(generator_seconds, self.batch_seconds, student_seconds, test, once)
+
+    def _generator_seconds(self, step: Callable[[], None], budget: float) -> float:
+        if self.first_step > LONG_STEP:
+            return self.first_step
+
+        def step_and_report() -> None:
+            step()
+            self.between_steps()
+
+        return _mean_seconds(step_and_report, budget)
 
     def _test_seconds(self) -> tuple[float, float]:
         """Seconds of a test during the run, and of what the tests do once."""
@@ -177,7 +219,11 @@ class _Probe:
         start = time.perf_counter()
         shape = (len(setting.real), *setting.real.images.shape[1:])
         one_batch = next(short_slices(shape)).stop  # as many images as a test reads at once
-        sample = setting.real.stratified(one_batch, tuple(setting.selected))
+        sample = setting.real.take(
+            np.flatnonzero(np.isin(setting.real.labels, setting.selected))[:one_batch]
+        )
+        if not len(sample):
+            return view, view
         reading = (time.perf_counter() - start) / len(sample)
         t = setting.teacher
         s.student.eval()
@@ -226,15 +272,18 @@ class _Probe:
 
     def _describe(self, seconds: float) -> Estimate:
         r, setting, s = self.setting.recipe, self.setting, self.state
+        batches_each = r.epochs * r.iterations
         pool = sum(
-            scale.budget_images * self.bytes_per_image[scale.side] for scale in setting.scales
+            min(scale.budget_images, batches_each * (scale.batch - setting.held_out(scale.batch)))
+            * self.bytes_per_image[scale.side]
+            for scale in setting.scales
         )
         student = sum(t.nbytes for t in s.student.state_dict().values())
         n = setting.rounds.processes
         batches = r.total_iterations * self.batch_bytes
         sent = 0
         if n > 1:  # a ring all-reduce per student step, and the batches to rank 0
-            trained = sum(p.nbytes for p in s.student.parameters())
+            trained = sum(p.nbytes for p in self.trainer.network.parameters())
             sent = round(2 * (n - 1) / n * trained * setting.student_total + batches / n)
         memory = (
             torch.cuda.max_memory_allocated(setting.device)
@@ -283,8 +332,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _mean_seconds(step: Callable[[], object], budget: float) -> float:
     """Mean of at least two steps after one to warm up, over about `budget` seconds."""
-    step()
+    first = _seconds(step)
     _finish_work()
+    if first > LONG_STEP:
+        return first
     start, n = time.perf_counter(), 0
     while n < 2 or time.perf_counter() - start < budget:
         step()

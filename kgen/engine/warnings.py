@@ -71,10 +71,10 @@ def _teacher_warnings(setting: Setting) -> list[tuple[str, str]]:
             f"For images of {sizes}, the teacher's map is a single cell, so the key region cannot"
             " say where the evidence should be."
         )
-        cell = setting.card.cell or max(single)
+        cell = setting.card.cell
         off = "turn the key region off: recipe field weights.kr=0, or under Method on the page."
         remedy = off[0].upper() + off[1:]
-        if 2 * cell <= setting.card.side:
+        if cell and 2 * cell <= setting.card.side:
             remedy = f"Use images of {2 * cell} × {2 * cell} or more, or {off}"
         found.append((text, remedy))
     if not teacher.has_batch_norm and weights.bn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -78,16 +79,16 @@ class Run:
     def recipe_here(self, real: str | Path | None = None) -> Recipe:
         """The recipe for this machine: with the real images in `real` if that is given.
 
-        Raises JournalError if the recorded path to real images is one of another machine: of
-        another system, or the name alone that a bundle contains.
+        Raises JournalError if the recorded path to real images does not exist here. It may be one
+        of another system, or the name alone that a bundle contains.
         """
         if real is not None:
             return self.recipe.replace(real_images=typed_path(str(real)))
         path = self.recipe.real_images
-        if path is not None and not Path(path).is_absolute():
+        if path is not None and not (Path(path).is_absolute() and os.path.exists(path)):
             raise JournalError(
-                f"{self.path} is tested on real images from another machine ({path}). Specify"
-                " their folder on this one: --real FOLDER.",
+                f"{self.path} is tested on real images in {path}, which does not exist on this"
+                " machine. Specify the folder that holds them here: --real FOLDER.",
                 code="other-machine",
                 file=path,
                 option="--real",

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 5.0
 MAX_CHECKPOINT_SHARE = 0.05
 """Checkpoints become rarer if they take more than this share of the time."""
+MAX_CHECKPOINT_SECONDS = 300.0
+"""But not rarer than this."""
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 
@@ -234,7 +236,8 @@ class Runner:
         self.on_event(event)
 
     def _checkpoint_is_due(self) -> bool:
-        interval = max(self.checkpoint_seconds, self._checkpoint_cost / MAX_CHECKPOINT_SHARE)
+        rarer = min(self._checkpoint_cost / MAX_CHECKPOINT_SHARE, MAX_CHECKPOINT_SECONDS)
+        interval = max(self.checkpoint_seconds, rarer)
         return not self.checkpoint_seconds or time.monotonic() - self._last_checkpoint >= interval
 
     def checkpoint(self) -> None:
@@ -244,14 +247,17 @@ class Runner:
             t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")
         ):
             return  # the run is about to fail; the last good checkpoint stays
-        self._retry_while_full(
-            self.journal.write_checkpoint,
-            tensors,
-            int(tensors["counters"][0]),
-            self.distillation.elapsed,
-        )
+        collecting = time.monotonic() - began
+
+        def write() -> None:
+            began = time.monotonic()  # waiting for a full disk is not the checkpoint's cost
+            self.journal.write_checkpoint(
+                tensors, int(tensors["counters"][0]), self.distillation.elapsed
+            )
+            self._checkpoint_cost = collecting + time.monotonic() - began
+
+        self._retry_while_full(write)
         self._last_checkpoint = time.monotonic()
-        self._checkpoint_cost = self._last_checkpoint - began
 
     def _write_untested_student(self) -> None:
         """Called before the final test, which takes minutes on a large folder and may be

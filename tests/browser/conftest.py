@@ -70,14 +70,16 @@ def visit(app: App, browser: Browser, pages: Pages) -> Iterator[Callable[..., St
     opened: list[Studio] = []
 
     def open_one(size: tuple[int, int] = SIZE, query: str = "", **context: Any) -> Studio:
-        lent = None if context else pages
+        lent = None if context or opened else pages  # a second viewer has a browser of their own
         opened.append(Studio(browser, app.address, size, query, lent, **context))
         return opened[-1]
 
     yield open_one
-    for studio in opened:
-        studio.close()
-    pages.forget()
+    try:
+        for studio in opened:
+            studio.close()
+    finally:
+        pages.forget()
     for studio in opened:
         studio.check()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, Request, ViewportSize
+from playwright.sync_api import Browser, Error, Locator, Page, Request, ViewportSize
 
 SOON = 30.0
 """Seconds for what the page does by itself, on a busy machine."""
@@ -87,11 +87,14 @@ class Pages:
 
     def take_back(self, page: Page) -> None:
         """Empty a page, so that the next viewer finds nothing of the last one."""
-        page.unroute_all(behavior="ignoreErrors")
-        page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
-        page.mouse.move(0, 0)
-        page.goto("about:blank")
-        self._idle.append(page)
+        try:
+            page.unroute_all(behavior="ignoreErrors")
+            page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+            page.mouse.move(0, 0)
+            page.goto("about:blank")
+            self._idle.append(page)
+        except Error:  # it has crashed, or shows an error of the browser's
+            page.close()
 
     def forget(self) -> None:
         """Drop what the viewers of a test were allowed to do."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
+from kgen.cli.estimates import cost_of
 from kgen.engine.engine import Distillation
 from kgen.engine.estimate import Estimate, _Probe, _Seconds, estimate
 from kgen.engine.setting import Setting
@@ -46,7 +48,7 @@ def test_the_bytes_are_those_of_the_run():
         for column in (buffer.images, buffer.labels, buffer.origin, *buffer.extras.values())
     ]
     per_image = sum(column[: len(pool)].nbytes for column in columns) / len(pool)
-    assert found.pool == per_image * run.setting.budget_images
+    assert found.pool == per_image * len(pool)
     students = 4 * sum(t.nbytes for t in run.state.student.state_dict().values())
     assert written <= found.folder <= 1.05 * written + students
 
@@ -104,3 +106,23 @@ def test_sizes_and_times_as_text():
         "20,000 GB",
     ]
     assert [time_span(s) for s in (0.2, 75, 300, 9000)] == ["1 s", "75 s", "5 min", "2.5 h"]
+
+
+def test_a_few_real_images_of_one_class_are_enough(tmp_path):
+    (tmp_path / "Bag").mkdir()
+    for i in range(3):
+        Image.new("L", (28, 28), 80 * i).save(tmp_path / "Bag" / f"{i}.png")
+    _, found = predict(mini(real_images=str(tmp_path)))
+    assert found.seconds > 0
+
+
+def test_an_estimate_ends_when_it_is_no_longer_wanted():
+    run = Distillation(mini())
+    assert cost_of(run, lambda: False) == ""
+    assert cost_of(run, lambda: True).startswith("Takes about")
+
+
+def test_a_failed_estimate_is_no_reason_not_to_run(monkeypatch):
+    run = Distillation(mini())
+    monkeypatch.setattr("kgen.engine.estimate.StudentTrainer.step", lambda self: 1 / 0)
+    assert "could not be estimated (ZeroDivisionError)" in cost_of(run, lambda: True)

@@ -30,7 +30,7 @@ from kgen.recipe.recipe import Recipe
 from kgen.system import files
 from kgen.zoo import zoo
 from tests.support.errors import check, raises
-from tests.support.small import few_images, grain, same_run, story
+from tests.support.small import few_images, grain, mini, same_run, story
 
 # --- running, stopping, comparing -----------------------------------------------------------------
 
@@ -849,3 +849,37 @@ def test_a_resume_has_no_more_threads_than_cores(recorded, warned, quick, whole,
     finally:
         torch.set_num_threads(before)
     assert any("10000 threads" in text for text in warnings(copy)) == warned
+
+
+def checkpointing(folder, monkeypatch, write) -> Runner:
+    """A runner whose checkpoints are written by `write`."""
+    runner = Runner.new(mini(), folder)
+    monkeypatch.setattr(runner.distillation, "checkpoint", lambda: {"counters": torch.zeros(3)})
+    monkeypatch.setattr(runner.journal, "write_checkpoint", write)
+    return runner
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    runner = checkpointing(tmp_path / "run", monkeypatch, lambda *_: time.sleep(0.5))
+    runner.checkpoint()
+    runner._last_checkpoint -= 9  # ten seconds are due
+    assert runner.checkpoint_seconds == 5.0 and not runner._checkpoint_is_due()
+    runner._last_checkpoint -= 3
+    assert runner._checkpoint_is_due()
+    runner.journal.close()
+
+
+def test_waiting_for_a_full_disk_makes_no_checkpoint_rarer(tmp_path, monkeypatch):
+    errors = [OSError(errno.ENOSPC, "full")] * 2
+
+    def write(*_: object) -> None:
+        if errors:
+            raise errors.pop()
+
+    runner = checkpointing(tmp_path / "run", monkeypatch, write)
+    wait = time.sleep
+    monkeypatch.setattr("kgen.journal.runner.time.sleep", lambda seconds: wait(0.2 * seconds))
+    runner.checkpoint()
+    runner._last_checkpoint -= runner.checkpoint_seconds
+    assert runner._checkpoint_is_due()
+    runner.journal.close()

@@ -9,7 +9,7 @@ import pytest
 from kgen import embeddings
 from kgen.cli.recipe_argument import read_recipe
 from kgen.data import catalogue
-from kgen.engine.setting import select_classes
+from kgen.engine.setting import Setting, select_classes
 from kgen.nets import architectures
 from kgen.recipe.recipe import Recipe, parse
 from kgen.recipes import paper, recipes
@@ -234,3 +234,9 @@ def test_teachers_of_the_recipes_have_texts_in_the_bundled_table():
         assert len(table) == len(zoo.classes(name)) and embeddings.smallest_mse(
             table
         ) == pytest.approx(0.03, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fashion-cnn", "cifar10-cnn", "imagenette-slim"])
+def test_the_quick_run_of_a_teacher_needs_no_data_set(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path))
+    assert Setting(recipes.quick(zoo.card(name))).student_total > 0
