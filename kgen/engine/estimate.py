@@ -190,21 +190,23 @@ class _Probe:
             student_seconds = sum(found) / len(found)
         else:
             generator_seconds = self._generator_seconds(generator_step, budget)
-            self.between_steps()
-            student_seconds = _mean_seconds(self.trainer.step, budget) if has_student else 0.0
-        self.between_steps()
+            student_seconds = (
+                _mean_seconds(self._reporting(self.trainer.step), budget) if has_student else 0.0
+            )
         test, once = self._test_seconds() if has_student else (0.0, 0.0)
         return _Seconds(generator_seconds, self.batch_seconds, student_seconds, test, once)
 
     def _generator_seconds(self, step: Callable[[], None], budget: float) -> float:
         if self.first_step > LONG_STEP:
             return self.first_step
+        return _mean_seconds(self._reporting(step), budget)
 
+    def _reporting(self, step: Callable[[], object]) -> Callable[[], None]:
         def step_and_report() -> None:
             step()
             self.between_steps()
 
-        return _mean_seconds(step_and_report, budget)
+        return step_and_report
 
     def _test_seconds(self) -> tuple[float, float]:
         """Seconds of a test during the run, and of what the tests do once."""
