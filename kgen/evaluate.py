@@ -131,13 +131,15 @@ def guessing_remark(teacher: Score) -> tuple[str, str] | None:
     shares = [share for share in teacher.per_class if share is not None]
     if not teacher.real or len(shares) < 2:
         return None
-    chance = 1 / len(shares)
+    k = len(teacher.per_class)  # it chooses among all of them, even if some have no images
+    chance, mean = 1 / k, sum(shares) / len(shares)
     margin = 2 * math.sqrt(chance * (1 - chance) / teacher.n) if teacher.n >= FEW else 0.0
-    if sum(shares) / len(shares) > chance + margin:
+    if mean > chance + margin:
         return None
+    per_class = f", but only {mean:.1%} per class on average" if teacher.accuracy > mean else ""
     return (
-        f"The teacher classifies {teacher.accuracy:.1%} of {teacher.n:,} real images correctly,"
-        f" which is not clearly better than guessing among {len(shares)} classes.",
+        f"The teacher classifies {teacher.accuracy:.1%} of {teacher.n:,} real images"
+        f" correctly{per_class}, which is not clearly better than guessing among {k} classes.",
         "Check its class names and their order, its mean and std, and that these images are what it"
         " was trained for.",
     )

@@ -32,6 +32,7 @@ def real():
         ([0.36, 0.34, 0.33], 3000, True),  # the margin is 0.017
         ([0.4, 0.38, 0.36], 3000, False),
         ([0.5, 0.5, 0.25], 12, False),  # few images: perhaps luck
+        ([0.5, 0.5, *[None] * 8], 3000, False),  # among ten classes that is no chance
         ([0.0, None, None], 12, False),  # one class: always the same answer would be right
         ([], 10_000, False),  # a published accuracy
     ],
@@ -43,6 +44,11 @@ def test_a_teacher_that_guesses_is_named(per_class, n, guesses):
     assert (remark is not None) == guesses
     if remark:
         assert names(remark[0], f"{n:,}") and names(remark[0], len(shares))
+
+
+def test_the_remark_names_the_number_that_it_compares():
+    text, _ = guessing_remark(Score(accuracy=0.9, per_class=[1.0, 0.0], n=100))
+    assert names(text, "90.0%") and names(text, "50.0%")
 
 
 @pytest.fixture
