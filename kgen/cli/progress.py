@@ -14,6 +14,7 @@ from rich.progress import Progress
 from kgen import events
 from kgen.cli.console import console, progress_bar
 from kgen.cli.image_progress import LINE_SECONDS, ImageProgress, describe
+from kgen.distributed.launch import launch_command
 from kgen.engine.controls import Controls
 from kgen.phrases import duration
 
@@ -205,7 +206,9 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         if not as_json:
             display.line(f"Run folder: {runner.journal.path}")
     if last is None or (last.kind == "run_finished" and last.reason == "stopped"):
-        console.print(f"Resume with: python -m kgen resume {runner.journal.path}", soft_wrap=True)
+        processes = runner.distillation.world.size
+        command = launch_command(processes, "resume", str(runner.journal.path))
+        console.print(f"Resume with: {command}", soft_wrap=True)
         return 130
     return 1 if last.kind == "run_failed" else 0
 

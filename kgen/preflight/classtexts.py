@@ -12,6 +12,7 @@ from kgen import embeddings
 from kgen.data.classes import embedded
 from kgen.phrases import MAX_LISTED, and_more, first_few
 from kgen.preflight.request import Row
+from kgen.system import shell
 
 
 def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> Row:
@@ -91,7 +92,8 @@ def check_texts(names: Sequence[str]) -> Row:
         advice.append(
             "Runs use class centers instead, which need no texts. To use texts,"
             + (f" rename {', '.join(suggestions)}, or" if suggestions else "")
-            + " add them to the table: python -m kgen embed (needs sentence-transformers)."
+            + f" add them to the table: python -m kgen embed {shell.join(missing[:MAX_LISTED])}"
+            + f"{' …' * (len(missing) > MAX_LISTED)} (needs sentence-transformers)."
         )
     if close := _close([name for name in names if name in rows], rows):
         findings.append(

@@ -282,7 +282,7 @@ NAMES = tuple(_RECIPES)
 def get(name: str) -> Recipe:
     """The recipe with this name; RecipeError suggests the nearest one."""
     if name not in _RECIPES:
-        near = difflib.get_close_matches(name, NAMES, 1, 0.4)
+        near = difflib.get_close_matches(name, (*NAMES, "custom"), 1, 0.4)
         known = (
             f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more; list them with `python -m"
             " kgen recipes`."

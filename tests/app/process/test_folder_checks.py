@@ -57,7 +57,7 @@ def test_a_folder_is_reported(client, tmp_path):
         "Bag": (["val/Bag"], 2),
         "Sneaker": (["val/sneaker"], 2),
     }
-    assert [row["folder"] for row in found["report"]["ignored"]] == ["Hat"]
+    assert [row["folder"] for row in found["report"]["ignored"]] == ["val/Hat"]
     said = " ".join(remark["text"] for remark in found["report"]["remarks"])
     assert "empty.png" in said and "Hat" in said and "selected" not in said
 
