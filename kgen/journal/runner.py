@@ -146,7 +146,6 @@ class Runner:
                 code="conflict",
                 field="real_images",
             )
-        recipe = run.recipe_here(real)
         info = run.info
         if (processes := info.get("processes", 1)) != world.size:
             raise JournalError(
@@ -187,6 +186,7 @@ class Runner:
         controls = controls or Controls()
         checkpoint = read_checkpoint(folder)
         run.verify(checkpoint.offset)
+        recipe = run.recipe_here(real)
         formats = precision.from_record(info.get("formats"))
         distillation = Distillation(
             recipe,
