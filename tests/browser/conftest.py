@@ -8,13 +8,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.serving import App
-from tests.support.studio import CHROMIUM, SIZE, Pages, Studio
+from tests.support.studio import CHROMIUM, Studio
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,31 +54,20 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     app.end()
 
 
-@pytest.fixture(scope="session")
-def pages(browser: Browser) -> Iterator[Pages]:
-    pages = Pages(browser)
-    yield pages
-    pages.close()
-
-
 @pytest.fixture
-def visit(app: App, browser: Browser, pages: Pages) -> Iterator[Callable[..., Studio]]:
-    """`visit()` opens the page as one more viewer; `visit(has_touch=True)` does so in a browser
-    context with that option. At the end, none of them may have had an error.
+def visit(app: App, browser: Browser) -> Iterator[Callable[..., Studio]]:
+    """`visit()` opens the page as one more viewer. At the end, none of them may have had an
+    error.
     """
     opened: list[Studio] = []
 
-    def open_one(size: tuple[int, int] = SIZE, query: str = "", **context: Any) -> Studio:
-        lent = None if context or opened else pages  # a second viewer has a browser of their own
-        opened.append(Studio(browser, app.address, size, query, lent, **context))
+    def open_one(**options) -> Studio:
+        opened.append(Studio(browser, app.address, **options))
         return opened[-1]
 
     yield open_one
-    try:
-        for studio in opened:
-            studio.close()
-    finally:
-        pages.forget()
+    for studio in opened:
+        studio.close()
     for studio in opened:
         studio.check()
 

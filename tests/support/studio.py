@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Error, Locator, Page, Request, ViewportSize
+from playwright.sync_api import Browser, Locator, Page, Request
 
 SOON = 30.0
 """Seconds for what the page does by itself, on a busy machine."""
@@ -73,41 +73,9 @@ MARKS = """() => {
 }"""
 
 
-class Pages:
-    """Pages of one browser context that are used one after the other: for a new page, Chromium
-    compiles all scripts again, which takes twice the CPU time.
-    """
-
-    def __init__(self, browser: Browser):
-        self._context = browser.new_context()
-        self._idle: list[Page] = []
-
-    def open(self) -> Page:
-        return self._idle.pop() if self._idle else self._context.new_page()
-
-    def take_back(self, page: Page) -> None:
-        """Empty a page, so that the next viewer finds nothing of the last one."""
-        try:
-            page.unroute_all(behavior="ignoreErrors")
-            page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
-            page.mouse.move(0, 0)
-            page.goto("about:blank")
-            self._idle.append(page)
-        except Error:  # it has crashed, or shows an error of the browser's
-            page.close()
-
-    def forget(self) -> None:
-        """Drop what the viewers of a test were allowed to do."""
-        self._context.clear_cookies()
-        self._context.clear_permissions()
-
-    def close(self) -> None:
-        self._context.close()
-
-
 class Studio:
-    """One viewer's page, and a record of what it logged and requested. It has its own browser
-    context, unless `pages` lends a page.
+    """One viewer's page, in its own browser context, and a record of what it logged and
+    requested.
     """
 
     def __init__(
@@ -116,42 +84,37 @@ class Studio:
         address: str,
         size: tuple[int, int] = SIZE,
         query: str = "",
-        pages: Pages | None = None,
         **context: Any,
     ):
         self.address = address
-        self._pages = pages
-        viewport = ViewportSize(width=size[0], height=size[1])
-        self.page: Page = (
-            pages.open() if pages else browser.new_context(viewport=viewport, **context).new_page()
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, **context
         )
-        self.context = self.page.context
-        self.page.set_viewport_size(viewport)
+        self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.abroad: list[str] = []
         self.polls = self.snapshots = 0
         self.queued: dict[Request, float] = {}
         """Requests of Gradio's own events whose end was not reported, and when each began."""
-        self._listeners: list[tuple[str, Callable[..., Any]]] = [
-            ("console", lambda said: said.type == "error" and self.complaints.append(said.text)),
-            ("pageerror", lambda error: self.complaints.append(str(error))),
-            ("request", lambda request: self._asked(request.url)),
-            (
-                "request",
-                lambda request: (
-                    "/gradio_api/queue/" in request.url
-                    and self.queued.setdefault(request, time.monotonic())
-                ),
+        self.page.on(
+            "console", lambda said: said.type == "error" and self.complaints.append(said.text)
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
+        self.page.on(
+            "request",
+            lambda request: (
+                "/gradio_api/queue/" in request.url
+                and self.queued.setdefault(request, time.monotonic())
             ),
-            ("requestfinished", lambda request: self.queued.pop(request, None)),
-            ("requestfailed", lambda request: self.queued.pop(request, None)),
-            # leaving a page cancels its requests, often silently
-            ("domcontentloaded", lambda: self.queued.clear()),
-            ("websocket", lambda socket: self._asked(socket.url)),
-            ("response", lambda response: self._answered(response.url, response.status)),
-        ]
-        for event, listener in self._listeners:
-            self.page.on(event, listener)
+        )
+        self.page.on("requestfinished", lambda request: self.queued.pop(request, None))
+        self.page.on("requestfailed", lambda request: self.queued.pop(request, None))
+        self.page.on(
+            "domcontentloaded", lambda: self.queued.clear()
+        )  # leaving a page cancels its requests, often silently
+        self.page.on("websocket", lambda socket: self._asked(socket.url))
+        self.page.on("response", lambda response: self._answered(response.url, response.status))
         self.page.set_default_timeout(1000 * SOON)
         self.page.goto(address + query)
         self.wait_drawn()
@@ -176,11 +139,7 @@ class Studio:
         assert not abroad, abroad
 
     def close(self) -> None:
-        if self._pages is None:
-            return self.context.close()
-        for event, listener in self._listeners:
-            self.page.remove_listener(event, listener)
-        self._pages.take_back(self.page)
+        self.context.close()
 
     # --- waiting ----------------------------------------------------------------------------------
 
