@@ -111,9 +111,13 @@ def test_a_map_of_one_cell_gets_a_warning():
     setting = Distillation(mini(resolutions=(8, 16), ratio=0.01, **{"weights.kr": 0.1})).setting
     usual = warnings_of(setting)
     setting.scales = (replace(setting.scales[0], map_size=(1, 1)), setting.scales[1])
+    setting.card = setting.card.model_copy(update={"cell": 8})
     [(text, remedy)] = set(warnings_of(setting)).difference(usual)
     assert "8 × 8" in text and "16 × 16" not in text
     assert "16 × 16" in remedy and "weights.kr=0" in remedy
+    setting.card = setting.card.model_copy(update={"cell": None})  # nothing is known about it
+    [(_, remedy)] = set(warnings_of(setting)).difference(usual)
+    assert "16 × 16" not in remedy and "weights.kr=0" in remedy
     setting.recipe = setting.recipe.replace(**{"weights.kr": 0.0})
     assert warnings_of(setting) == usual
 
