@@ -113,16 +113,16 @@ def fastest(
         set_format(clone, format)
         times = []
         for _ in range(3):
-            _finish_work()
+            finish_work()
             start = time.perf_counter()
             step(clone).sum().backward()
-            _finish_work()
+            finish_work()
             times.append(time.perf_counter() - start)
         seconds[format] = min(times[1:])
     return choose(seconds)
 
 
-def _finish_work() -> None:
+def finish_work() -> None:
     """Wait for the GPU to finish its queued work, so that exactly that work is timed."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -359,8 +359,9 @@ class Distillation:
                 not s.student_is_finite()
             ):  # on its own thread, the student may be past its last report
                 raise Diverged("kl", s.student_steps - 1, math.nan)
-            needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
-            needs_snapshot = needs_student and self.setting.student_total > 0 and not warm_up
+            needs_snapshot = (
+                s.objective_needs_student and self.setting.student_total > 0 and not warm_up
+            )
             return Synthesis(self.setting, s, s.snapshot() if needs_snapshot else None)
 
     def _store(self, synthesis: Synthesis) -> tuple[dict[str, Any], events.Arrays]:

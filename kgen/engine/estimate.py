@@ -18,13 +18,13 @@ from torch import Tensor
 from kgen.distributed.world import ALONE
 from kgen.engine.evaluator import IMAGES_DURING_RUN
 from kgen.engine.setting import Setting
-from kgen.engine.state import LoopState
+from kgen.engine.state import VIEW_COLUMNS, LoopState
 from kgen.engine.student_training import StudentTrainer
 from kgen.engine.student_view import sample_pool, student_view
 from kgen.engine.synthesis import Synthesis
 from kgen.evaluate import score, short_slices
 from kgen.pool import MemoryPool
-from kgen.precision import Format
+from kgen.precision import Format, finish_work
 from kgen.system.memory import peak_memory
 
 SHORT_RUN = 60.0
@@ -124,10 +124,9 @@ class _Probe:
 
     def _add_batch(self, iteration: int) -> None:
         """Start an iteration, take a step, and store the images, which is timed."""
-        r, s = self.setting.recipe, self.state
+        s = self.state
         s.iterations = iteration
-        needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
-        synthesis = Synthesis(self.setting, s, s.snapshot() if needs_student else None)
+        synthesis = Synthesis(self.setting, s, s.snapshot() if s.objective_needs_student else None)
         self.first_step = max(self.first_step, _seconds(synthesis.step))
         self.between_steps()
         start = time.perf_counter()
@@ -165,7 +164,6 @@ class _Probe:
             share = max(1, threads // 2)
             done = threading.Event()
             found: list[float] = []
-
             failures: list[Exception] = []
 
             def student() -> None:
@@ -322,7 +320,7 @@ class _Probe:
 
 def _bytes_per_image(batch: dict[str, Tensor]) -> int:
     """Bytes of an image in the pool: pixels, label, origin, and stored views."""
-    columns = [batch[name] for name in ("images", "views", "view_logits") if name in batch]
+    columns = [batch[name] for name in ("images", *VIEW_COLUMNS) if name in batch]
     return sum(column[0].nbytes for column in columns) + 12
 
 
@@ -335,7 +333,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _mean_seconds(step: Callable[[], object], budget: float) -> float:
     """Mean of at least two steps after one to warm up, over about `budget` seconds."""
     first = _seconds(step)
-    _finish_work()
+    finish_work()
     if first > LONG_STEP:
         return first
     start, n = time.perf_counter(), 0
@@ -343,11 +341,6 @@ def _mean_seconds(step: Callable[[], object], budget: float) -> float:
         step()
         n += 1
         if n % 2 == 0:
-            _finish_work()
-    _finish_work()
+            finish_work()
+    finish_work()
     return (time.perf_counter() - start) / n
-
-
-def _finish_work() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -237,6 +237,12 @@ class LoopState:
         """
         return self.setting.radii is not None and (self.centers is None or self.centers.ready)
 
+    @property
+    def objective_needs_student(self) -> bool:
+        """Whether a term of the generator's loss compares with the student."""
+        weights = self.recipe.weights
+        return weights.adv > 0 or (weights.aed > 0 and self.has_class_vectors)
+
     def class_vectors(self, positions: Tensor) -> Tensor | None:
         """f_y [B,d] for positions [B] in the selected classes; None unless `has_class_vectors`."""
         if not self.has_class_vectors:

@@ -218,6 +218,12 @@ def test_the_loss_lies_on_the_axis_of_images():
     assert loss["images"] == pytest.approx([third * (k + 1) for k in range(9)], abs=0.01)
 
 
+def batch_done(t: float, i: int) -> events.BatchSynthesized:
+    return events.BatchSynthesized(
+        t=t, iteration=i, file="f", entered=1, pool_images=i, pool_pixels=i, budget_used=0.1
+    )
+
+
 def test_time_left_follows_the_rates_and_pauses_do_not_count():
     r = standin.recipe(epochs=30, generator_steps=10, student_steps=20, warmup=0.0)
     clock, pause, out = 0.0, 100.0, [standin.started(r)]
@@ -240,17 +246,7 @@ def test_time_left_follows_the_rates_and_pauses_do_not_count():
                     agreement=1,
                 )
             )
-        out.append(
-            events.BatchSynthesized(
-                t=clock,
-                iteration=i,
-                file="f",
-                entered=1,
-                pool_images=i,
-                pool_pixels=i,
-                budget_used=0.1,
-            )
-        )
+        out.append(batch_done(clock, i))
         for done in (10, 20):
             clock += 0.5
             out.append(
@@ -283,17 +279,7 @@ def test_a_machine_that_has_become_slower_is_noticed(seconds, slowdown):
             parts = {"ce": 1.0, "adv": 0.0, "bn": 1.0, "kr": 1.0}
             at = {"epoch": i, "iteration": i, "step": step}
             out.append(events.GeneratorStep(t=clock, **at, parts=parts, loss=1, agreement=1))
-        out.append(
-            events.BatchSynthesized(
-                t=clock,
-                iteration=i,
-                file="f",
-                entered=1,
-                pool_images=i,
-                pool_pixels=i,
-                budget_used=0.1,
-            )
-        )
+        out.append(batch_done(clock, i))
     assert shown(folded(out))["progress"]["slowdown"] == slowdown
 
 
