@@ -128,19 +128,13 @@ def preflight(
     """
     if file == "-":
         raise typer.Exit(run_check())
-    if arch and ":" in arch and (meant := own_code.from_module(arch)):
-        raise PreflightError(
-            f"--arch is {arch!r}, a module. For the file, write --arch {meant}, which runs it.",
-            code="invalid-name",
-            name=arch,
-            meant=meant,
-        )
-    if arch and own_code.is_own(arch):
-        console.print(f"--arch {arch} runs the code in that file.")
+    own = own_code.from_typed(arch) if arch else None
+    if save:
+        check_name(save)
     names = None if classes is None else read_names(classes)
     fields: dict[str, Any] = {
         "path": str(Path(file)),
-        "architecture": arch and own_code.absolute(arch) if own_code.is_own(arch or "") else arch,
+        "architecture": own or arch,
         "arguments": arch_args,
         "classes": names and names.names,
         "classes_from": names.source[:400] if names else "",
@@ -158,7 +152,10 @@ def preflight(
         "half": half,
         "save": save,
     }
-    raise typer.Exit(show_findings(inspect(parse_request(fields), own_code=True), as_json))
+    request = parse_request(fields)
+    if own:
+        console.print(f"--arch {arch} runs the code in that file.")
+    raise typer.Exit(show_findings(inspect(request, own_code=True), as_json))
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

@@ -12,6 +12,7 @@ split at its last spatial map by tracing its forward pass.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib.util
 import inspect
@@ -28,14 +29,17 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from kgen.errors import KGenError
+from kgen.phrases import first_few
 from kgen.specs import ZooError
 from kgen.system import files
-from kgen.system.paths import home
+from kgen.system.paths import home, typed_path
 
 if TYPE_CHECKING:
     from kgen.nets.network import Network
 
 PATTERN = re.compile(r"(.+\.py):([A-Za-z_]\w*)", re.DOTALL)
+LIBRARIES = ("timm:", "torchvision:")
+"""Prefixes of architectures that are not a user's own."""
 SWITCH = "KGEN_OWN_CODE"
 """Environment variable; 0 forbids running a user's file. The app sets it for its children."""
 
@@ -102,9 +106,70 @@ class UserCode:
 
 def locate(architecture: str) -> UserCode:
     """Where the code of a user's architecture is. Raises OwnCodeError if there is no such file."""
-    code = UserCode(Path(_split(architecture)[0]).expanduser().absolute())
+    file = Path(_split(architecture)[0])
+    if not file.is_file():
+        raise _no_file(file)
+    code = UserCode(file.absolute())
     code.require_unchanged()
     return code
+
+
+def from_typed(text: str) -> str | None:
+    """What a person typed as an architecture, as FILE.py:NAME with an absolute path; None if it
+    names an architecture rather than a file.
+
+    Raises OwnCodeError if the file does not exist, or if something else is meant to name a file.
+    """
+    if is_own(text):
+        file, name = _split(text)
+        file = typed_path(file)
+        locate(f"{file}:{name}")
+        return f"{file}:{name}"
+    if text.endswith(".py") or text.startswith(LIBRARIES) or not re.search(r":|\.py\b", text):
+        return None
+    module, _, name = text.partition(":")
+    file = Path(*module.split(".")).with_suffix(".py").as_posix()
+    if ".py" not in text and is_own(f"{file}:{name}") and Path(file).is_file():
+        raise OwnCodeError(
+            f"--arch is {text!r}, a module. For the file, write --arch {file}:{name}, which runs"
+            " it.",
+            code="invalid-name",
+            name=text,
+            meant=f"{file}:{name}",
+        )
+    raise OwnCodeError(
+        f"--arch is {text[:80]!r}; expected the name of an architecture, such as resnet18, or"
+        " FILE.py:NAME, where NAME is a class, or a function that returns the network, in your own"
+        " file.",
+        code="invalid-name",
+        name=text[:80],
+    )
+
+
+def _no_file(file: Path) -> OwnCodeError:
+    """The error for a file that a person typed and that does not exist."""
+    file, close = file.absolute(), list[str]()
+    folder = file.parent
+    if folder.is_dir():
+        found = sorted(path.name for path in folder.glob("*.py"))
+        stems = [name.removesuffix(".py") for name in found]
+        close = [f"{stem}.py" for stem in difflib.get_close_matches(file.stem, stems, 3)]
+        problem = f"There is no file {file.name} in {folder}." + (
+            f" Did you mean {' or '.join(close)}?"
+            if close
+            else f" It has: {first_few(found)}."
+            if found
+            else " It has no Python files."
+        )
+    else:
+        problem = f"There is no file {file}: the folder {folder} does not exist."
+    return OwnCodeError(
+        f"{problem} For your own network, write FILE.py:NAME; a relative path starts in the current"
+        " folder.",
+        code="no-file",
+        file=str(file),
+        meant=close[0] if close else None,
+    )
 
 
 def permit(teacher_sha256: str, code: UserCode) -> None:
@@ -135,20 +200,6 @@ def short(architecture: str) -> str:
     """Without the folder: a run's files should not name places on this machine."""
     file, name = _split(architecture)
     return f"{Path(file).name}:{name}"
-
-
-def from_module(architecture: str) -> str | None:
-    """`package.net:build` as FILE.py:NAME, if that file exists; otherwise None."""
-    module, _, name = architecture.partition(":")
-    file = Path(*module.split(".")).with_suffix(".py")
-    found = f"{file.as_posix()}:{name}"
-    return found if is_own(found) and file.is_file() else None
-
-
-def absolute(architecture: str) -> str:
-    """With an absolute path, for a process in another folder."""
-    file, name = _split(architecture)
-    return f"{Path(file).expanduser().absolute()}:{name}"
 
 
 def build(

@@ -215,13 +215,20 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
 def output_file(plan: Plan, out: Path | None) -> Path:
     """The teacher's file: as requested, otherwise where its name is looked up.
 
-    ZooError if it is not writable.
+    ZooError if it cannot be written.
     """
     if out is None and plan.name not in zoo.TEACHERS:
         writable_home()
         out = catalogue.teacher_file(plan.name)
         out.parent.mkdir(parents=True, exist_ok=True)
     out = out or zoo.TEACHERS[plan.name]
+    if out.is_dir():
+        raise ZooError(
+            f"--out {out} is a folder; add the name of the file, such as"
+            f" {out / f'{plan.name}.safetensors'}.",
+            code="unwritable",
+            file=str(out),
+        )
     if not os.access(out.parent, os.W_OK):
         raise ZooError(
             f"--out {out}: {out.parent} is not a writable folder; choose another location.",

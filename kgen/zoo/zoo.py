@@ -23,7 +23,7 @@ from kgen.specs import about, closest
 from kgen.specs import did_you_mean as did_you_mean
 from kgen.specs import header as header
 from kgen.specs import read_spec as read_spec
-from kgen.system import files
+from kgen.system import files, shell
 from kgen.system.paths import ASSETS
 from kgen.zoo import published
 
@@ -124,6 +124,15 @@ def locate(name_or_path: str | Path) -> Path:
             published.instructions(str(name_or_path)),
             code="no-teacher",
             name=str(name_or_path),
+        )
+    if own_code.is_own(str(name_or_path)):
+        raise ZooError(
+            f"{str(name_or_path)!r} is a network in your own Python file, not a saved teacher."
+            " Check its weights and save them first: python -m kgen preflight WEIGHTS --arch"
+            f" {shell.quote(str(name_or_path))} --classes … --save NAME; then use teacher=NAME.",
+            code="unknown-teacher",
+            name=str(name_or_path),
+            meant=None,
         )
     known = [*TEACHERS, *user_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(
@@ -395,6 +404,14 @@ def build_student(name: str, channels: int, classes: int, seed: int, side: int =
     `name`: one of STUDENTS, or any that `kgen.nets.architectures.build` knows. `side`: the
     teacher's, and the student's at test time. Raises ZooError.
     """
+    if own_code.is_own(name):
+        raise ZooError(
+            f"{name!r} is a network in your own Python file, and a student cannot be one. Choose a"
+            " student that `python -m kgen zoo` lists, any timm classification network, or"
+            " torchvision:NAME.",
+            code="unknown-student",
+            name=name,
+        )
     if name not in STUDENTS and not architectures.known(name):
         raise ZooError(
             architectures.unknown("student", name, (*STUDENTS, *architectures.NAMES)),

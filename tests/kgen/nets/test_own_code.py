@@ -242,3 +242,44 @@ def test_a_permission_is_for_one_teacher(file, monkeypatch, tmp_path):
     own.write_bytes(own.read_bytes()[:-1] + b"\0")  # another teacher under the same name
     with raises(ZooError, "no-file", "net.py:Net"):
         zoo.load_teacher("gift")
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "facts"),
+    [
+        ("nte.py:Net", "no-file", ["no file nte.py in ", "Did you mean net.py?", "FILE.py:NAME"]),
+        ("~/nte.py:Net", "no-file", ["Did you mean net.py?"]),
+        ("elsewhere.py:Net", "no-file", ["It has: layers.py, net.py."]),
+        ("empty/net.py:Net", "no-file", ["no Python files"]),
+        ("none/net.py:Net", "no-file", ["none does not exist"]),
+        ("net:Net", "invalid-name", ["--arch net.py:Net"]),
+        ("nte:Net", "invalid-name", ["FILE.py:NAME"]),
+        ("net.py:Net()", "invalid-name", ["FILE.py:NAME"]),
+        ("net.py: Net", "invalid-name", ["FILE.py:NAME"]),
+    ],
+)
+def test_a_mistyped_file_is_not_taken_for_an_architecture(
+    file, typed, code, facts, monkeypatch, tmp_path
+):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with raises(OwnCodeError, code, *facts):
+        own_code.from_typed(typed)
+
+
+def test_a_typed_file_is_found_from_any_folder(file, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for typed in ("net.py:Net", "./net.py:Net", "~/net.py:Net", f"{file}:Net"):
+        assert own_code.from_typed(typed) == f"{file}:Net"
+    for name in ("resnet18", "timm:resnet18.a1_in1k", "torchvision:resnet18", "vit_tiny.x"):
+        assert own_code.from_typed(name) is None
+
+
+def test_a_file_is_neither_a_saved_teacher_nor_a_student(monkeypatch, tmp_path):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path))
+    with raises(ZooError, "unknown-teacher", "preflight WEIGHTS --arch net.py:Net"):
+        zoo.locate("net.py:Net")
+    with raises(ZooError, "unknown-student", "net.py:Net"):
+        zoo.build_student("net.py:Net", 1, 10, 0)

@@ -9,7 +9,16 @@ import torch
 
 from kgen.__main__ import cli
 from kgen.zoo import zoo
-from kgen.zoo.teach import PLANS, finish, make_normalizer, make_optimizer, statistics, teach
+from kgen.zoo.teach import (
+    PLANS,
+    finish,
+    make_normalizer,
+    make_optimizer,
+    output_file,
+    plan,
+    statistics,
+    teach,
+)
 from tests.support.errors import raises
 from tests.support.small import few_images
 
@@ -71,6 +80,12 @@ def test_an_unknown_network_is_bad_input(tmp_path):
             ],
             standalone_mode=False,
         )
+
+
+def test_a_file_that_cannot_be_written_is_noticed_before_the_training(tmp_path):
+    for out in (tmp_path, tmp_path / "none" / "teacher.safetensors"):
+        with raises(zoo.ZooError, "unwritable", str(out)):
+            output_file(plan("fashion-mnist"), out)
 
 
 @pytest.mark.parametrize(("data", "flip"), [("fashion-mnist", True), ("mnist", False)])
