@@ -149,7 +149,11 @@ def invite(links: list[str], presenter_link: str, host: str) -> None:
         print(f"  or, if that is not reachable: {link}")
     if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
         is_open = host in ("0.0.0.0", "::")  # as in a container
-        option = "--link http://ADDRESS/, as others reach it" if is_open else "--host 0.0.0.0"
+        option = (
+            "--link http://ADDRESS/ with the address that others use"
+            if is_open
+            else "--host 0.0.0.0"
+        )
         print(f"  Only this computer can open that link. To let others in, use {option}.")
     print(f"For the presenter only: {presenter_link}\n")
 

@@ -25,7 +25,7 @@ MAX_TILES_BYTES = 1_000_000
 """Target size of a sheet with all images of a batch, as far as scaling allows."""
 MIN_SIDE, MAX_EXCESS = 48, 2
 """Smallest side to which images in progress are scaled down, and how far over the limit they may
-then be in total (a factor).
+then be in total, as a factor.
 """
 Arrays = dict[str, np.ndarray]
 
@@ -119,7 +119,7 @@ def group(
             : max(1, MAX_EXCESS * max_bytes // (column_bytes // len(present_classes) // factor**2))
         ]
     positions = np.array([t[0] for t in tiles], int)
-    # classes without images in the batch take no room: of a thousand classes, that is most
+    # classes without images in the batch take no room; with a thousand classes, most have none
     row_of = {c: row for row, c in enumerate(dict.fromkeys(t[1] for t in tiles))}
     rows, columns = [row_of[t[1]] for t in tiles], [t[2] for t in tiles]
     width, height = max(columns, default=0) + 1, max(1, len(row_of))
@@ -209,7 +209,7 @@ def points(
     terms. `columns`: term → its column in the file.
     """
     warnings: list[str] = []
-    parts = _finite(batch["parts"], "the loss parts", warnings)
+    parts = _finite(batch["parts"], "the loss terms", warnings)
     return {
         "iteration": iteration,
         "c": batch["labels"].tolist(),
@@ -252,7 +252,7 @@ def sample(
     if not 0 <= pos < len(batch["images"]):
         raise IndexError(pos)
     warnings: list[str] = []
-    parts = _finite(batch["parts"][pos], "the loss parts", warnings)
+    parts = _finite(batch["parts"][pos], "the loss terms", warnings)
     data = {
         "iteration": iteration,
         "pos": pos,

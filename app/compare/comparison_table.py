@@ -53,8 +53,8 @@ def table(sides: Sequence[Side]) -> list[Row]:
             _row(
                 "result",
                 f"{'Accuracy' if real else 'Agreement'} at equal pixels",
-                f"The last test with at most {equal:,} pixels in the pool, which every run has"
-                " reached. Runs are tested at different pool sizes; each cell gives its own.",
+                f"The last test with at most {equal:,} pixels in the pool, a size that every run"
+                " has reached. Runs are tested at different pool sizes; each cell gives its own.",
                 _shares(at_equal),
             ),
             _row(

@@ -99,13 +99,13 @@ function explain(name, v, rank, { image, nameOf, missing }) {
         : 'In the student’s embedding, the image is within r_o of its class, so it is pushed away from what the student already knows.';
     case 'tv':
       return isHigh
-        ? 'Neighboring pixels differ more than in most images: it has more edges or more noise.'
+        ? 'Neighboring pixels differ more than in most images: this image has more edges or more noise.'
         : isLow
           ? 'Smoother than most images.'
           : 'About as smooth as the other images.';
     case 'l2':
       return isHigh
-        ? 'Pixels are farther from the mean than in most images: it has more contrast.'
+        ? 'Pixels are farther from the mean than in most images: this image has more contrast.'
         : isLow
           ? 'Lower contrast than most images.'
           : 'About the same contrast as the other images.';
