@@ -54,7 +54,7 @@ def url_path(text: str) -> str:
 
 
 def listening_host(text: str) -> str:
-    """The address as browsers write it, also for Debian's names of ::1."""
+    """The address as browsers write it, including Debian's names for ::1."""
     host = canonical(text)
     return "::1" if host in ("ip6-localhost", "ip6-loopback") else host
 

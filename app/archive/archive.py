@@ -30,7 +30,9 @@ from kgen.journal.reading import RUN_NAME, JournalError, open_run
 from kgen.sweep.grid import is_sweep
 
 MAX_OPEN = 24
-"""Reopening a run reads all its events again. An audience may view this many at once."""
+"""Limit on the runs kept open: reopening one reads all its events again, and an audience may view
+this many at once.
+"""
 MAX_VIEW_BYTES = 64 << 20
 """Limit on the bytes of students' views kept by all open runs together."""
 MAX_CACHE_BYTES = 8 << 20
@@ -79,8 +81,8 @@ class Archive:
         )
 
     def own_path(self, name: str) -> Path:
-        """The folder of a run that may be shown to everyone or changed: not one of a sweep. Raises
-        Missing.
+        """The folder of a run that may be shown to everyone or changed, which excludes the runs of
+        a sweep. Raises Missing.
         """
         path = self.path(name)
         if path.parent != self.folder:
@@ -270,7 +272,7 @@ class Archive:
     def _cached(
         self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]
     ) -> tuple[bytes, bool]:
-        """(encoded, final): final once there is a layout, for an address with the id."""
+        """(encoded, final): it is final if there is a layout and the address has the run's id."""
         has_layout = run.layout is not None
         final = has_layout and run.is_pinned_by(id)
         return (

@@ -27,7 +27,7 @@ THUMBNAIL_SIDE = 64
 
 
 class BatchFileError(KGenError, ValueError):
-    """A file without the contents of an iteration's file; one sentence."""
+    """Not a valid file of an iteration; the message is one sentence."""
 
     code = "batch"
 
@@ -127,8 +127,8 @@ class BatchFile:
         return self._read(lambda: self._file.get_slice("images")[pos : pos + 1])[0]
 
     def columns(self, class_indices: np.ndarray, terms: tuple[str, ...] = PARTS) -> PerImage:
-        """`class_indices`: of each of the run's classes among the teacher's, which the student's
-        answers name. `terms`: what the columns of the loss are called.
+        """`class_indices`: the teacher's index of each of the run's classes; the student's answers
+        use these indices. `terms`: what the columns of the loss are called.
         """
         unknown = np.full(self.n, np.nan)
         labels, parts = self.array("labels", 1), self.array("parts", 2)
@@ -225,7 +225,7 @@ class BatchFile:
             OSError,
             SafetensorError,
             TypeError,
-        ) as error:  # a kind of number that NumPy lacks
+        ) as error:  # a number type that NumPy lacks
             raise JournalError(f"{self._path} cannot be read: {error}.") from None
 
 

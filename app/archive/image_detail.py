@@ -95,8 +95,8 @@ def image_detail(
 
 
 def batch_wide_terms(parts: dict[str, np.ndarray]) -> list[str]:
-    """Terms with one value for the whole batch, like BN statistics. If all are zero, it is just a
-    hinge that is inactive for every image.
+    """Terms with one value for the whole batch, like BN statistics. A term that is zero for every
+    image may just be a hinge that is inactive for all of them.
     """
     return [
         name
@@ -210,8 +210,8 @@ def _nearest_real(
 
 
 def neighbors(batches: RunBatches, iteration: int, pos: int, end: int) -> dict[str, Any]:
-    """The nearest images of other classes in the first `end` iterations, and the values there of
-    terms that a batch shares. Raises JournalError, BatchFileError.
+    """The nearest images of other classes in the first `end` iterations, and the values in those
+    iterations of the terms that have one value per batch. Raises JournalError, BatchFileError.
     """
     with BatchFile(batches.path, iteration) as batch_file:
         if pos >= batch_file.n:

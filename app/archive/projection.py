@@ -38,7 +38,7 @@ LAYOUT = "layout.safetensors"
 
 
 class LayoutError(KGenError, ValueError):
-    """An unusable layout or reference file; one sentence."""
+    """An unusable layout or reference file; the message is one sentence."""
 
     code = "layout"
 
@@ -209,7 +209,7 @@ def _load_batches(folder: Path) -> dict[str, np.ndarray]:
 if sys.platform == "win32":
     LOW_PRIORITY = subprocess.BELOW_NORMAL_PRIORITY_CLASS
 else:
-    LOW_PRIORITY = 0  # the command's --nice does it
+    LOW_PRIORITY = 0  # --nice does this in the command itself
 
 
 class Fitter:

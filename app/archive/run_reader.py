@@ -81,7 +81,7 @@ class OpenRun:
         self._last_kind = ""
 
     def is_pinned_by(self, id: str | None) -> bool:
-        """Whether an address with this id names this very run, so its pieces never change there.
+        """Whether an address with this id names this very run, so what it returns never changes.
 
         A run without an id has none in its address.
         """

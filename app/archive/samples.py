@@ -197,7 +197,7 @@ def canvas(
                 if out is None:
                     out = np.zeros((len(thumbnail), rows * cell, columns * cell), np.uint8)
                 elif len(thumbnail) > len(out):
-                    # gray images before color ones: no run makes these, but a file may have them
+                    # gray images before color ones: no run mixes them, but a file may
                     out = np.repeat(out, 3, 0)
                 y, x = divmod(k, columns)
                 h, w = (min(cell, n) for n in thumbnail.shape[1:])

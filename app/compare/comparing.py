@@ -34,7 +34,7 @@ from kgen.zoo.zoo import ZooError
 
 MAX_CACHED = 12
 NOTE_TIMEOUT = 10.0
-"""How long to wait for a new run's folder to put a note there."""
+"""How long to wait until a new run's folder exists, so that a note can be put there."""
 UNEXPECTED_CONTENTS = "This run's files have unexpected contents."
 """For errors other than JournalError: a run from elsewhere may contain anything."""
 

@@ -211,9 +211,7 @@ class Lessons:
         }
 
     def spread(self, lesson: Lesson) -> dict[str, dict[str, str]]:
-        """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9%, 3
-        seeds"}}.
-        """
+        """The measured results of these recipes: {number: {variant: "72.4 ± 1.9%, 3 seeds"}}."""
         result: dict[str, dict[str, str]] = {}
         for variant in lesson.variants:
             seeds = self.measured.get(tables.key(lesson.recipe_for(variant)), {})

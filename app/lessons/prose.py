@@ -1,7 +1,7 @@
 """Texts of lessons and glossary: turns Markdown into a tree of plain data, which the page draws
 using text nodes only. Nothing here is markup.
 
-Besides Markdown, a text can contain $formulas$ (or a ```math block), {{places}} for a run's
+Besides Markdown, a text can contain $formulas$ (or a ```math block), {{placeholders}} for a run's
 numbers, and glossary words, which are marked where they first appear. Any other Markdown (HTML,
 images, external links) becomes plain text.
 """
@@ -51,7 +51,7 @@ def tree(text: str, mark: Mark | None = None) -> list[Node]:
 
 
 def placeholders(nodes: list[Node]) -> Iterator[str]:
-    """Names of the numbers a tree has places for."""
+    """Names of the numbers that a tree has placeholders for."""
     for node in nodes:
         if isinstance(node, dict):
             if "number" in node:

@@ -126,6 +126,6 @@ class Moments:
 
 
 def _record(column: array[N], moment: int, value: N) -> None:
-    """What is known at a moment; moments in between know what the one before them knew."""
+    """What is known at a moment. Moments that were skipped get the value of the one before them."""
     column.extend([column[-1] if column else 0] * (moment + 1 - len(column)))
     column[moment] = value

@@ -129,7 +129,7 @@ class State:
         return (self.started and self.started.processes) or 1
 
     def resolution(self, iteration: int) -> int:
-        """Index of an iteration's resolution: each process in turn makes a batch of the same."""
+        """Index of an iteration's resolution, which changes once every process has made a batch."""
         return iteration // self.processes % len(self.scales)
 
     @property

@@ -17,7 +17,9 @@ from kgen.system.paths import last_part
 
 ACTIVE = ("starting", "running", "paused", "stopping")
 NOTICEABLE = 1.5
-"""How many times as long a generator step must take before the page says so."""
+"""The page says that a run is slow once a generator step takes this many times as long as at the
+start.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def time_left(state: State) -> float | None:
 
 
 def slowdown(state: State) -> float | None:
-    """How many times as long as at the start a generator step takes; None unless that is
+    """A generator step's time relative to the start of the run; None unless the slowdown is
     noticeable.
     """
     if state.generation_done or (state.slowdown or 0.0) < NOTICEABLE:
@@ -130,8 +132,8 @@ def progress(state: State, phase: str) -> dict[str, Any]:
 
 
 def snapshot(state: State, situation: Situation, plan: dict[str, Any]) -> dict[str, Any]:
-    """The dictionary of /kg/live, without boot and version. `plan` is what `plan` knows before
-    any events.
+    """The dictionary of /kg/live, without boot and version. `plan`: what is known
+    without any events (`app.live.plan`).
     """
     phase = phase_of(state, situation)
     facts = plan | (_run_facts(state.started) if state.started else {})

@@ -29,7 +29,7 @@ TIMEOUT = 240.0
 
 
 class ExportFailed(ExportError):
-    """One sentence, without any path on this machine."""
+    """The message is one sentence, without any path on this machine."""
 
 
 class Bundle(NamedTuple):

@@ -106,7 +106,7 @@ class Follower:
     def stop_requested(self) -> None:
         """Someone pressed Stop: show that, and terminate the child if it does not respond."""
         self._stop_requested_at = self._stop_requested_at or time.monotonic() + STOP_SECONDS
-        self._changed = True  # the engine may take a step to respond
+        self._changed = True  # the engine may need one more step before it responds
 
     # --- the thread ------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ CLOSE_TIMEOUT = 6.0
 
 
 class RunError(KGenError, RuntimeError):
-    """A request that cannot be carried out; one sentence for the user."""
+    """A request that cannot be carried out; the message is one sentence for the user."""
 
     code = "run"
 

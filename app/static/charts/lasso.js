@@ -7,10 +7,10 @@ const MAX_CORNERS = 40;
 const MIN = -8;
 const MAX = 9;
 const DIGITS = 4;
-const STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
+const STEPS = 36 ** DIGITS - 1; // from MIN to MAX; a step is a fraction of a pixel
 
 /**
- * Reduces a polygon to at most MOST corners, removing those that change its area least first
+ * Reduces a polygon to at most MAX_CORNERS corners, removing those that change its area least first
  * (Visvalingam and Whyatt).
  * @param {Polygon} polygon
  * @returns {Polygon}

@@ -87,7 +87,7 @@ export const placeholder = (text) => h('div', { class: 'ghost' }, text);
  * @param {ArrayLike<number>} target
  * @param {ArrayLike<number>} cam
  * @returns {{ missing: number[], count: number, sum: number }} Missing evidence per cell, the
- *   number of cells that miss any, and the total.
+ *   number of cells where any is missing, and the total.
  */
 export function missingEvidence(target, cam) {
   const missing = Array.from(cam, (v, i) => Math.max(0, target[i] - v));

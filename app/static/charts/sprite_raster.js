@@ -49,7 +49,7 @@ export class SpriteRaster {
   }
 
   /**
-   * Stamps a dot, to half a pixel; skips it if it lies outside.
+   * Stamps a dot, placed to within half a pixel; skips it if it lies outside.
    * @param {number} x
    * @param {number} y
    * @param {number} kind

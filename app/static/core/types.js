@@ -194,7 +194,7 @@
  * @property {string} label
  * @property {number} share
  * @property {number | null} left_s
- * @property {number | null} slowdown How many times as long as at the start a generator step takes.
+ * @property {number | null} slowdown A generator step's time relative to the start of the run.
  */
 
 /**
@@ -544,7 +544,7 @@
  * A run of a sweep.
  * @typedef {object} SweepRun
  * @property {string | null} run Its name on the other pages; null if there is nothing to show.
- * @property {number[]} at An index of each axis's values.
+ * @property {number[]} at An index into each axis's values.
  * @property {number} seed
  * @property {string} state
  * @property {number | null} share Accuracy, or agreement if it is not `real`.

@@ -13,7 +13,7 @@ export const dimensions = ({ axes, seeds }) => [
 ];
 
 /**
- * A run's position on a dimension, as an index of its values.
+ * A run's position on a dimension, as an index into its values.
  * @param {Sweep} sweep
  * @param {SweepRun} run
  * @param {number} dimension
@@ -92,7 +92,7 @@ export function matrixDimensions(sweep, across, down) {
 }
 
 /**
- * A position between 0 and 1 on an axis with that many values; one alone is in the middle.
+ * A position between 0 and 1 on an axis with that many values; a single value is in the middle.
  * @param {number} index
  * @param {number} count
  * @returns {number}

@@ -101,7 +101,7 @@ export class FolderCheck {
       }
     } catch (error) {
       if (!isCurrent()) return;
-      // another tab has started a check of its own: neither is wrong
+      // another tab has started a check of its own, which is no error
       if (error.code === 'unknown-check') this.#clear();
       else this.#say('fail', error.message);
     }

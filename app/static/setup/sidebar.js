@@ -1,5 +1,5 @@
 // The setup sidebar. Gradio renders its controls. The snapshot determines which of them are shown
-// and locked, so that everyone sees the same. The server decides whether an action is allowed.
+// and locked, so that everyone sees the same form. The server decides whether an action is allowed.
 
 import { current } from './class_picker.js';
 import { FolderCheck } from './folder_check.js';

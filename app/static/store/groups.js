@@ -177,8 +177,8 @@ export class Archive {
   }
 
   /**
-   * Clears the caches if the run is another one or has been restarted, or if a new layout has
-   * changed all positions.
+   * Clears the caches if another run is shown, if the run has been restarted, or if a new layout
+   * has changed all positions.
    * @param {Snapshot} snap
    */
   update(snap) {

@@ -106,7 +106,7 @@ export const format = (conditions) =>
     .join(',');
 
 /**
- * Parses a sort order, such as "-kr". Anything invalid means by iteration.
+ * Parses a sort order, such as "-kr". Anything invalid sorts by iteration.
  * @param {string | null} [text]
  * @param {{ name: string }[]} [customTerms] The run's custom terms.
  * @returns {Sorting}

@@ -37,7 +37,7 @@ export function snapshotAt(snap, past) {
   const steps = snap.recipe.generator_steps;
   const ended = past.step >= steps;
   if (last != null && curve.accuracy.at(-1) !== last) {
-    // the curve is thinned, the moment is exact
+    // the curve is thinned, but the moment is exact
     curve.images.push(used);
     curve.at.push(past.at);
     curve.accuracy.push(last);

@@ -12,7 +12,7 @@ export class Legend {
   }
 
   /**
-   * Draws what is there, if it has changed.
+   * Draws the legend if it has changed.
    * @param {string} colorBy What colors the points.
    * @param {Point} ends The values that have the first and the last shade.
    * @param {boolean} hasReal

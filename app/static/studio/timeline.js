@@ -9,7 +9,7 @@ import { momentAt } from '../store/moments.js';
 /** @import { Player } from '../store/player.js' */
 
 const MIN_TICK_DISTANCE = 3; // pixels
-const MIN_SIGN_DISTANCE = 16; // pixels; signs closer than this are merged
+const MIN_SIGN_DISTANCE = 16; // pixels; marks closer than this are merged
 const ICONS = {
   start: 'M3 2h2v12H3zM14 2v12L6 8z',
   'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z',
@@ -221,7 +221,7 @@ export class Timeline {
     );
   }
 
-  /** Merges signs that would overlap into the last one, whose text covers them all. */
+  /** Merges marks that would overlap into the last one, whose text covers them all. */
   #mergeMarks(marks, width) {
     const groups = [];
     for (const mark of marks.sort((a, b) => a[0] - b[0])) {
