@@ -28,7 +28,9 @@ from kgen.system.paths import ASSETS
 from kgen.zoo import zoo
 
 CLASSES = 997
-"""A prime that is no width of any network: a tensor with an axis of this length is a classifier."""
+"""A prime that is not the width of any network: a tensor with an axis of this length is a
+classifier.
+"""
 
 
 def shapes(name: str) -> Counter[str]:
@@ -48,7 +50,7 @@ def build(name: str) -> torch.nn.Module:
         return architectures.build(name, 3, CLASSES)
     return architectures._from_libraries(
         name, 3, CLASSES, {}
-    )  # untested: most accept some side only
+    )  # untested: most accept only some sides
 
 
 def main() -> None:

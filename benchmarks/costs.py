@@ -3,7 +3,7 @@
     python benchmarks/costs.py [RECIPE …] [--set FIELD=VALUE …]
 
 Prints, for each recipe, seconds, peak memory, and bytes of the run folder: predicted, measured, and
-their ratio. Each number comes from a process of its own. The machine must have nothing else to do.
+their ratio. Each number comes from a process of its own. The machine must be otherwise idle.
 Needs Linux or macOS.
 """
 

@@ -125,7 +125,7 @@ class Parts(NamedTuple):
     student_step: float
 
     def generator_phase(self, r: Recipe) -> float:
-        """Of an epoch of the recipe."""
+        """Seconds per epoch of the recipe."""
         return r.epoch_iterations * (
             self.begin + r.generator_steps * self.generator_step + self.store
         )
@@ -138,7 +138,7 @@ class Parts(NamedTuple):
 
 
 class Clock:
-    """Seconds since the last reading, all work of the device included."""
+    """Seconds since the last reading, including all work on the device."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -457,7 +457,7 @@ class Reference:
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Between networks with the same tensors in the same order."""
+    """The two networks must have the same tensors in the same order."""
     values = [v for k, v in source.state_dict().items()]
     with torch.no_grad():
         for old, new in zip(target.state_dict().values(), values, strict=True):
@@ -575,7 +575,7 @@ def bounded(name: str, args: argparse.Namespace) -> tuple[Recipe, Recipe]:
 
 def fill(engine: Engine, *references: Reference) -> None:
     """Fill both pools with copies of a batch, up to half of the budget."""
-    pool, batch, origin = engine.state.pool, engine.batch, 10**9  # of no iteration
+    pool, batch, origin = engine.state.pool, engine.batch, 10**9  # not from any iteration
     views = {k: v for k, v in batch.items() if k in engine_synthesis.VIEW_COLUMNS}
     while len(pool) < engine.setting.budget_images // 2:
         pool.add(batch["images"], batch["labels"], origin, views)

@@ -1,5 +1,5 @@
-"""Compare the cost of several resolutions and one, at equal pixels (the paper reports 1.3× to
-1.6×).
+"""Compare the cost of several resolutions with that of one, at equal pixels (the paper reports 1.3×
+to 1.6×).
 
     python benchmarks/resolutions.py [RECIPE] [--sides 28 20] [--threads N] [--rounds N] [--device
     auto]

@@ -119,14 +119,15 @@ def confusion(pairs: Tensor, occurrences: Tensor, k: int) -> list[tuple[int, int
 
 
 FEW = 30
-"""With fewer images, an accuracy above chance may be luck, but is not called that."""
+"""With fewer images, an accuracy just above chance may be luck, but is not reported as such."""
 
 
 def guessing_remark(teacher: Score) -> tuple[str, str] | None:
     """Names a teacher that is not clearly better than chance: (a sentence, what to do about it).
 
     Compares the mean accuracy per class, because a network that always gives the same answer is as
-    accurate as that class is frequent. None for a teacher that is better, or if it cannot be told.
+    accurate as that class is frequent. None for a teacher that is better, or if that cannot be
+    determined.
     """
     shares = [share for share in teacher.per_class if share is not None]
     if not teacher.real or len(shares) < 2:

@@ -14,7 +14,7 @@ from kgen.recipe.recipe import Recipe
 
 
 class Abandoned(Exception):
-    """The estimate is not wanted any more: the run is to stop."""
+    """The estimate is no longer wanted, because the run has been asked to stop."""
 
 
 def cost_of(distillation: Distillation, is_wanted: Callable[[], bool]) -> str:

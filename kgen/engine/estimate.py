@@ -40,12 +40,13 @@ EVENT_BYTES = 300
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of a run, without interruptions, on a machine that does nothing else."""
+    """The cost of a run, without interruptions, on an otherwise idle machine."""
 
     seconds: float
     """From the first step to the end of the last test."""
     memory: int | None
-    """Peak of the main process, on CUDA of the device, in bytes; None if the system does not tell.
+    """Peak memory in bytes of the main process or, on CUDA, of the device; None if the system does
+    not report it.
     """
     pool: int
     """Bytes of the pools of all processes at the end: images, views, and the teacher's answers."""

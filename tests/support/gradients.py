@@ -18,8 +18,8 @@ STEPS, BATCH = 3, 8
 
 
 def recipe(batch_norm: bool) -> Recipe:
-    """With a CNN, whose BatchNorm looks at a batch as a whole, or a transformer, whose LayerNorm
-    does not.
+    """A recipe for a CNN, whose BatchNorm looks at a batch as a whole, or for a transformer, whose
+    LayerNorm does not.
     """
     return mini(
         student="small-cnn-20k" if batch_norm else "small-vit-20k",
@@ -51,7 +51,9 @@ class Given(StudentTrainer):
 
 
 def after_steps(world: World) -> dict[str, dict[str, Tensor]]:
-    """By kind of student: its parameters' gradients in the first step, and its state after all."""
+    """By kind of student: its parameters' gradients in the first step, and its state after the last
+    one.
+    """
     found = {}
     for name, batch_norm in (("layer norm", False), ("batch norm", True)):
         setting = Setting(recipe(batch_norm), world=world)

@@ -256,7 +256,7 @@ TORCH = (
     empty,
     noise,
 )
-"""Makers of a .pt file that must be refused; `old_and_huge` beside them needs limits."""
+"""Makers of a .pt file that must be refused; so must `old_and_huge`, which also needs limits."""
 
 
 def tensors(path: Path, header: bytes, data: bytes = b"", length: int | None = None) -> Path:

@@ -2,8 +2,9 @@
 
 Prints one JSON line per kill and one at the end.
 
-The parent imports torch once and never computes; each attempt is a fork that runs or resumes, and
-that the parent sends SIGKILL at a random moment. After the last kill one more fork runs to the end.
+The parent imports torch once and never computes; each attempt is a fork that runs or resumes
+until the parent sends it SIGKILL at a random moment. After the last kill, one more fork runs to the
+end.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main(folder: Path, seed: int, kills: int) -> None:
     run = done = 0
     while done < kills:
         at, child = folder / str(run), fork(folder / str(run))
-        if rng.random() < 0.8:  # the others are killed while they set up as well
+        if rng.random() < 0.8:  # the others may also be killed during setup
             await_attempt(at, attempts(at) + 1, child)
         time.sleep(rng.uniform(0.0, 0.6) * lasting)
         os.kill(child, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""How much memory a piece of code needs at its peak, in a process of its own."""
+"""The peak memory that a piece of code needs, measured in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ print(peak() - start)
 
 
 def peak_megabytes(code: str, *arguments: object, before: str = "") -> float:
-    """By how much the peak grows while the code runs; `before`: imports, and the first use of
-    everything. Skips the test where the system does not tell.
+    """How much the peak grows while the code runs. `before`: code to run first, such as imports
+    and the first use of everything. Skips the test if the system does not report the peak.
     """
     if not Path("/proc/self/status").exists():
-        pytest.skip("only Linux tells the peak of a process")
+        pytest.skip("only Linux reports the peak memory of a process")
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM.format(before=before, code=code), *map(str, arguments)],
         capture_output=True,

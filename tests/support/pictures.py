@@ -1,4 +1,4 @@
-"""Image files that several test files need: good ones by the dozen, and one that seems good."""
+"""Image files for several test files: folders of valid ones, and one that merely looks valid."""
 
 from __future__ import annotations
 

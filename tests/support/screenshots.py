@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pictures of the page in every state: python -m tests.support.screenshots FOLDER
 
-1440 × 900 and 390 × 844 (the screen and the full length), light and dark, of one real run. Takes a
-few minutes.
+Shows one real run at 1440 × 900 and at 390 × 844 (the screen and the full length), in light and
+dark mode. Takes a few minutes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from app.process.runs import Runs
 
 @contextlib.contextmanager
 def served(folder: Path, command: tuple[str, ...] | None = None) -> Iterator[TestClient]:
-    """A client of the app, its `runs` beside it. `command`: starts an engine."""
+    """A client of the app, with the app's `runs` as an attribute. `command`: starts an engine."""
     runs = Runs(folder, command)
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)
     routes.install(app, runs)

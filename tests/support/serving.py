@@ -46,8 +46,8 @@ def free_port() -> int:
 
 
 class App:
-    """A started app; `end` it. Its folder of runs is empty unless it is to open on the recorded
-    run; `further`: arguments.
+    """A started app, which the caller must `end`. Its folder of runs is empty unless it should open
+    on the recorded run. `further`: more arguments of launch.py.
     """
 
     def __init__(self, folder: Path, *further: str, recorded: bool = False):

@@ -24,9 +24,7 @@ def few_images(name: str, side: int | None = None) -> data.RealImages:
 
 
 def mini(**changes) -> Recipe:
-    """`tiny`, smaller still: 2 epochs of warm-up and learning, 3 in all, 2 batches of 12 images
-    each.
-    """
+    """`tiny`, but even smaller: 3 epochs, warm-up included, of 2 batches of 12 images each."""
     small = {
         "epochs": 3,
         "iterations": 2,
@@ -44,8 +42,8 @@ def mini(**changes) -> Recipe:
 
 
 def grain(**changes) -> Recipe:
-    """The smallest recipe with a warm-up, two epochs of learning and evaluations within and after:
-    for runs by the dozen.
+    """The smallest recipe with a warm-up, two epochs of learning, and evaluations during and after
+    them, for tests that need dozens of runs.
     """
     return mini(
         **(
@@ -63,16 +61,16 @@ def grain(**changes) -> Recipe:
 
 
 def story(path: Path) -> list[dict]:
-    """The events of a run folder without what may differ between equal runs: time, and what people
-    asked for.
+    """The events of a run folder without what may differ between equal runs: times, and the
+    controls that people used.
     """
     lines = [json.loads(line) for line in (path / "events.jsonl").read_bytes().splitlines()]
     return [{k: v for k, v in e.items() if k != "t"} for e in lines if e["kind"] != "control"]
 
 
 def same_run(one: Path, two: Path) -> str | None:
-    """None where journal, batches and student of two run folders are equal bit for bit, else what
-    differs first.
+    """None if journal, batches and student of two run folders are equal bit for bit; otherwise, the
+    first difference.
     """
     a, b = story(one), story(two)
     for i, (x, y) in enumerate(zip(a, b)):
