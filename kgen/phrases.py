@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 MAX_LISTED = 5
 """How many items a message lists by name."""
+MAX_CHOICES = 12
+"""How many names a message lists if there is nothing else that lists them."""
+
+
+def one_of(choices: Sequence[object]) -> str:
+    """['a', 'b', 'c'] → "'a', 'b' or 'c'"."""
+    *most, last = map(repr, choices)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def closest(name: str, known: Sequence[str], cutoff: float = 0.4) -> str | None:
+    """The known name that is nearest to an unknown one."""
+    return next(iter(difflib.get_close_matches(name, known, 1, cutoff)), None)
+
+
+def did_you_mean(name: str, known: Sequence[str], command: str = "", *, cutoff: float = 0.4) -> str:
+    """What an unknown name may mean: the nearest ones, or else which ones there are.
+
+    `command`: lists them all, for more than a message can.
+    """
+    lists_all = f" `{command}` lists all." if command else ""
+    if near := closest(name, known, cutoff):
+        others = [n for n in difflib.get_close_matches(name, known, 3, 0.8) if n != near]
+        return f"Did you mean {one_of((near, *others))}?{lists_all}"
+    if len(known) <= MAX_LISTED or (not command and len(known) <= MAX_CHOICES):
+        return f"Known: {', '.join(known)}."
+    return f"Known: {first_few(known)}.{lists_all}"
 
 
 def first_few(items: Sequence[str]) -> str:

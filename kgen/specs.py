@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import struct
 from pathlib import Path
@@ -18,16 +17,6 @@ class ZooError(KGenError, ValueError):
     """An unknown or unreadable teacher or student; the message says what to do."""
 
     code = "zoo"
-
-
-def closest(name: str, known: list[str]) -> str | None:
-    """The known name that is nearest to an unknown one."""
-    return next(iter(difflib.get_close_matches(name, known, 1, 0.4)), None)
-
-
-def did_you_mean(name: str, known: list[str]) -> str:
-    suggestion = closest(name, known)
-    return f"Did you mean {suggestion!r}?" if suggestion else f"Known: {', '.join(known)}."
 
 
 def header(path: str | Path) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from app.setup import ladder, offers
 from app.setup.knobs import Knob, knobs
 from app.setup.offers import Offer
 from kgen.errors import KGenError
+from kgen.phrases import did_you_mean
 from kgen.recipe.fields import Target, Weights
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
 from kgen.system.paths import PathError, typed_path
-from kgen.zoo import zoo
 
 SOURCES = {
     "noise": "nayer",
@@ -256,7 +256,7 @@ def _texts(value: Any, offer: Offer) -> dict[str, str] | None:
         if name not in offer.classes:
             raise FormError(
                 f"Class texts: {name[:60]!r} is not a class of this teacher."
-                f" {zoo.did_you_mean(name, list(offer.classes))}",
+                f" {did_you_mean(name, list(offer.classes))}",
                 code="unknown-class",
                 field="class_texts",
             )

@@ -27,8 +27,7 @@ from kgen.data.class_folders import FolderReport
 from kgen.data.data import DataError
 from kgen.data.folders import Progress
 from kgen.errors import KGenError
-from kgen.phrases import failed_check
-from kgen.specs import did_you_mean
+from kgen.phrases import did_you_mean, failed_check
 from kgen.zoo import zoo
 
 MAX_LISTED, MAX_MISSING = 20, 10

@@ -21,7 +21,7 @@ from kgen.data import catalogue, classes, data, images, listing
 from kgen.data.class_folders import Places
 from kgen.data.folders import DataError
 from kgen.data.images import Unreadable
-from kgen.specs import closest, did_you_mean
+from kgen.phrases import closest, did_you_mean
 from kgen.system import connection
 from kgen.system.files import portable_name
 from kgen.system.paths import writable_home
@@ -132,7 +132,8 @@ def card(name: str) -> Card:
     """The card of a data set; DataError if it is unknown."""
     if name not in CARDS:
         raise DataError(
-            f"Unknown data set {name!r}. {did_you_mean(name, list(CARDS))}",
+            f"Unknown data set {name!r}."
+            f" {did_you_mean(name, list(CARDS), 'python -m kgen data list')}",
             code="unknown-data",
             name=name,
             meant=closest(name, list(CARDS)),

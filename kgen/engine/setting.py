@@ -32,6 +32,7 @@ from kgen.distributed.rounds import Rounds, check_divides
 from kgen.distributed.world import ALONE, World
 from kgen.evaluate import score, short_slices
 from kgen.keyregion import make_target
+from kgen.phrases import did_you_mean
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
@@ -82,7 +83,7 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
         else:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
-                f" {zoo.did_you_mean(str(c), list(names))}"
+                f" {did_you_mean(str(c), list(names))}"
                 + (f" If you mean an index, write classes=[{c}]." if str(c).isdecimal() else ""),
                 code="unknown-class",
                 field="classes",
@@ -319,7 +320,7 @@ class Setting:
         if unknown := [name for name in texts if name not in names]:
             raise RecipeError(
                 f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
-                f" {zoo.did_you_mean(unknown[0], list(names))}",
+                f" {did_you_mean(unknown[0], list(names))}",
                 code="unknown-class",
                 field="class_texts",
                 value=unknown[0],

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kgen.data import classes
+from kgen.phrases import did_you_mean
 from kgen.preflight.errors import PreflightError
-from kgen.specs import did_you_mean
 
 MAX_BYTES = 2**24
 MAX_NUMBERED = 300

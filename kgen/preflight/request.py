@@ -31,9 +31,9 @@ from pydantic import (
 from kgen.data import catalogue, classes
 from kgen.nets import arguments
 from kgen.nets.own_code import UserCode, child_environment
+from kgen.phrases import did_you_mean
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
-from kgen.specs import did_you_mean
 from kgen.system.files import DEVICE_NAME, is_text
 from kgen.system.paths import ROOT, known_home
 from kgen.zoo import published, zoo

@@ -12,6 +12,8 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel
 
+from kgen.phrases import did_you_mean, one_of
+
 
 def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every settable field, dotted if nested: "seed", "weights.kr", "optimizers.student.lr"."""
@@ -37,6 +39,8 @@ class Invalid(ValueError):
         self.field = field
 
 
+LIST = "python -m kgen recipes --json"
+"""The command that shows recipes with all their fields."""
 ALIASES = {"budget": "ratio", "steps": "generator_steps"}
 """Common names for fields, and the fields they stand for."""
 
@@ -48,15 +52,19 @@ def unknown(path: str, valid: list[str]) -> tuple[str, dict[str, Any]]:
         if "." in path
         else [*valid, *dict.fromkeys(v.partition(".")[0] for v in valid if "." in v)]
     )
+    group = [v for v in valid if "." in path and v.startswith(path.rpartition(".")[0])] or valid
     same_name = [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
     matches = (
         [ALIASES[path]]
         if path in ALIASES
         else difflib.get_close_matches(path, known, 1, 0.6) or same_name
     )
-    return f"Unknown recipe field {path!r}." + (
-        f" Did you mean {matches[0]!r}?" if matches else f" Known: {', '.join(valid)}."
-    ), {"code": "unknown-field", "field": path, "meant": matches[0] if matches else None}
+    hint = f"Did you mean {matches[0]!r}?" if matches else did_you_mean(path, group, LIST, cutoff=1)
+    return f"Unknown recipe field {path!r}. {hint}", {
+        "code": "unknown-field",
+        "field": path,
+        "meant": matches[0] if matches else None,
+    }
 
 
 def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict[str, Any]]:
@@ -76,7 +84,7 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict
         choices = _choices(error["loc"], model)
         matches = difflib.get_close_matches(str(error.get("input")), map(str, choices), 1, 0.4)
         facts |= {"code": "invalid-choice", "choices": choices}
-        return f"Recipe field {path!r} is {found}; expected {_one_of(choices)}." + (
+        return f"Recipe field {path!r} is {found}; expected {one_of(choices)}." + (
             f" Did you mean {matches[0]!r}?" if matches else ""
         ), facts | {"meant": matches[0] if matches else None}
     if error["type"] == "value_error":
@@ -134,9 +142,3 @@ def _choices(path: tuple, model: type[BaseModel]) -> list[Any]:
         for schema in _schemas(path, model)
         for value in schema.get("enum", [schema["const"]] if "const" in schema else [])
     ]
-
-
-def _one_of(choices: list[Any]) -> str:
-    """['a', 'b', 'c'] → "'a', 'b' or 'c'"."""
-    *most, last = map(repr, choices)
-    return f"{', '.join(most)} or {last}" if most else last

@@ -6,7 +6,6 @@ Each recipe is a function whose docstring says what to expect. The paper's own e
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import json
@@ -15,6 +14,7 @@ import re
 from collections.abc import Callable
 
 from kgen.events import TeacherCard
+from kgen.phrases import closest, did_you_mean
 from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
 from kgen.recipes import paper, photographs
@@ -277,21 +277,19 @@ for _pair in paper.PAIRS:
     )
     GROUPS[_title] = (*GROUPS.get(_title, ()), *_names)
 NAMES = tuple(_RECIPES)
+LIST = "python -m kgen recipes"
+"""The command that lists them."""
 
 
 def get(name: str) -> Recipe:
     """The recipe with this name; RecipeError suggests the nearest one."""
     if name not in _RECIPES:
-        near = difflib.get_close_matches(name, (*NAMES, "custom"), 1, 0.4)
-        known = (
-            f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more; list them with `python -m"
-            " kgen recipes`."
-        )
+        known = (*NAMES, "custom")
         raise RecipeError(
-            f"Unknown recipe {name!r}. " + (f"Did you mean {near[0]!r}?" if near else known),
+            f"Unknown recipe {name!r}. {did_you_mean(name, known, LIST)}",
             code="unknown-recipe",
             name=name,
-            meant=near[0] if near else None,
+            meant=closest(name, known),
         )
     return _RECIPES[name]()
 

@@ -7,7 +7,6 @@ same recipe have the same `key`, so they share their runs.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kgen.errors import KGenError
+from kgen.phrases import did_you_mean
 from kgen.recipe.fields import Target
 from kgen.recipe.recipe import Recipe, original_names
 from kgen.recipes import recipes
@@ -304,14 +304,9 @@ GROUPS = ("fashion", "photographs")
 def get(name: str) -> Table:
     """The table with this name; TableError suggests the nearest one."""
     if name not in _TABLES:
-        near = difflib.get_close_matches(name, NAMES, 1, 0.4)
+        known = ("all", *GROUPS, *NAMES)
         raise TableError(
-            f"Unknown table {name!r}. "
-            + (
-                f"Did you mean {near[0]!r}?"
-                if near
-                else f"Known: all, {', '.join((*GROUPS, *NAMES))}."
-            ),
+            f"Unknown table {name!r}. {did_you_mean(name, known, 'python -m kgen table')}",
             code="unknown-table",
             name=name,
         )

@@ -7,7 +7,6 @@ classes, architecture or URL) are reported before the download starts.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kgen.data import catalogue, classes
 from kgen.events import TeacherCard
 from kgen.nets import architectures
+from kgen.phrases import did_you_mean
 from kgen.system import paths
 from kgen.system.connection import VariableError
 from kgen.zoo import download, published, zoo
@@ -116,14 +116,9 @@ def find(source: str) -> Weights:
     if kind == "torchvision" and rest:
         return _torchvision(rest)
     known = [*published.TEACHERS, *(n for n, facts in catalogue.TEACHERS.items() if facts.weights)]
-    matches = difflib.get_close_matches(source, known, 1, 0.4)
-    hint = (
-        f"Did you mean {matches[0]!r}?"
-        if matches
-        else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
-    )
     raise DownloadError(
-        f"Unknown published weights {source!r}. {hint}",
+        f"Unknown published weights {source!r}. {did_you_mean(source, known, zoo.LIST)} Others are"
+        " timm:MODEL.TAG and torchvision:NAME.",
         code="unknown-weights",
         name=source,
     )

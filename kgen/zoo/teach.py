@@ -22,6 +22,7 @@ from kgen.data.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
 from kgen.nets.network import Network
+from kgen.phrases import did_you_mean
 from kgen.precision import Format, apply, has_bf16, set_format
 from kgen.system.paths import writable_home
 from kgen.zoo import zoo
@@ -194,7 +195,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     known = list(dict.fromkeys((*PLANS, *catalogue.TRAINABLE)))
     if dataset not in known:
         raise ZooError(
-            f"No teacher for {dataset!r} can be trained here. {zoo.did_you_mean(dataset, known)}",
+            f"No teacher for {dataset!r} can be trained here. {did_you_mean(dataset, known)}",
             code="unknown-data",
             name=dataset,
             known=list(known),
@@ -205,7 +206,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     network = network or next(iter(plans))
     if network not in plans:
         raise ZooError(
-            f"There is no network {network!r} to train. {zoo.did_you_mean(network, list(plans))}",
+            f"There is no network {network!r} to train. {did_you_mean(network, list(plans))}",
             code="unknown-network",
             name=network,
         )

@@ -17,10 +17,10 @@ from kgen.events import TeacherCard
 from kgen.nets import architectures, own_code
 from kgen.nets.arguments import check as check_arguments
 from kgen.nets.arguments import not_taken
+from kgen.phrases import closest, did_you_mean
 from kgen.recipe.recipe import Recipe
 from kgen.specs import ZooError as ZooError
-from kgen.specs import about, closest
-from kgen.specs import did_you_mean as did_you_mean
+from kgen.specs import about
 from kgen.specs import header as header
 from kgen.specs import read_spec as read_spec
 from kgen.system import files, shell
@@ -70,6 +70,8 @@ COSTS = {
 their own images, students on 28×28 grayscale images of ten classes. Available before a network is
 built.
 """
+LIST = "python -m kgen zoo"
+"""The command that lists all teachers and students."""
 SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
 """Our own architectures, and the spec entries needed to rebuild one of them."""
 OPTIONS = {"SmallResNet": ("deep_stem",)}
@@ -137,7 +139,7 @@ def locate(name_or_path: str | Path) -> Path:
     known = [*TEACHERS, *user_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(
         f"{str(name_or_path)!r} is neither a known teacher nor a .safetensors file."
-        f" {did_you_mean(str(name_or_path), known)}",
+        f" {did_you_mean(str(name_or_path), known, LIST)}",
         code="unknown-teacher",
         name=str(name_or_path),
         meant=closest(str(name_or_path), known),
