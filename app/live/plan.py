@@ -4,13 +4,12 @@ torch.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from app.live import scales
 from kgen.events import TeacherCard
 from kgen.recipe.recipe import Recipe
-from kgen.recipes import recipes
+from kgen.recipes import recipes, resolutions
 from kgen.system.paths import last_part
 from kgen.zoo import zoo
 
@@ -54,7 +53,7 @@ def plan(
     recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str
 ) -> dict[str, Any]:
     """What is known about a run before its first event. Until the engine reports map sizes, a map
-    has one cell per `scales.cell` pixels.
+    has one cell per `resolutions.cell` pixels.
     """
     recipe_json = recipe.model_dump(mode="json")
     selected = (
@@ -62,7 +61,7 @@ def plan(
         if recipe.classes is None
         else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
     )
-    resolutions = scales.planned(recipe, card, patch(card))
+    planned = scales.planned(recipe, card)
     radii = [recipe.radii.inner, recipe.radii.outer]
     kind = "validation" if recipe.evaluate_on == "validation" else "test"
     score = card.score_on(
@@ -73,7 +72,7 @@ def plan(
         "title": f"{recipe.name}, seed {recipe.seed}",
         "teacher": {
             **card.model_dump(),
-            "map": [resolutions[0].h, resolutions[0].w],
+            "map": [planned[0].h, planned[0].w],
             "macs": teacher_costs["macs"],
             "bytes": teacher_costs["bytes"],
         },
@@ -82,12 +81,12 @@ def plan(
         "class_indices": list(selected),
         "recipe": recipe_json,
         "command": command,
-        **scales.to_json(resolutions, recipe_json, "attention" if sees_patches(card) else "cam"),
+        **scales.to_json(planned, recipe_json, "attention" if sees_patches(card) else "cam"),
         "card_accuracy": score.accuracy if score else None,
         "judge": None,
         "machine": "",  # detected when a run starts
         "radii": radii if recipe.diverse and None not in radii else None,
-        "budget": sum(s.budget for s in resolutions),
+        "budget": sum(s.budget for s in planned),
         "planned": (
             recipe.total_generator_steps,
             recipe.total_student_steps if len(selected) > 1 else 0,
@@ -110,15 +109,4 @@ def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
 
 def sees_patches(card: TeacherCard) -> bool:
     """Is the teacher a ViT, whose map is the attention from [CLS] to the patches?"""
-    return patch(card) > 1
-
-
-def patch(card: TeacherCard) -> int:
-    """Side of a transformer's patch in pixels, taken from its name (deit_tiny_patch16_224) or its
-    arguments; 1 for other networks.
-    """
-    if card.architecture == "SmallViT":
-        return card.cell or 4
-    match = re.search(r"(?:^|:|_)(?:vit|deit3?|beit|flexivit)\w*_patch(\d+)", card.architecture)
-    side = card.arguments.get("patch_size")
-    return side if isinstance(side, int) else int(match[1]) if match else 1
+    return resolutions.patch(card) > 1

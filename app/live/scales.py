@@ -15,14 +15,7 @@ from app.live import format
 from kgen import events
 from kgen.recipe.fields import Target
 from kgen.recipe.recipe import Recipe, RecipeError
-
-
-def cell(card: events.TeacherCard) -> int:
-    """Pixels per cell of the teacher's map in each direction, before the engine has reported the
-    map's size. If the card does not say: 4, as in the bundled teachers for small images, or 32, as
-    is usual for photos.
-    """
-    return card.cell or (4 if card.side < 48 else 32)
+from kgen.recipes import resolutions
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +54,12 @@ def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
     )
 
 
-def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale, ...]:
+def planned(recipe: Recipe, card: events.TeacherCard) -> tuple[Scale, ...]:
     """Before the engine has reported them: each resolution gets an equal share of the budget's
-    pixels. `patch`: a ViT's patch side, else 1.
+    pixels.
     """
-    cell_size = patch if patch > 1 else cell(card)
+    patch = resolutions.patch(card)
+    cell_size = patch if patch > 1 else resolutions.cell(card)
     try:
         sides = recipe.sides(patch)
     except RecipeError:  # two resolutions become the same; the engine reports that as an error

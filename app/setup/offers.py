@@ -4,14 +4,13 @@ torch, no Gradio.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from app.live import plan
 from kgen.events import TeacherCard
 from kgen.recipe.recipe import Recipe
-from kgen.recipes import recipes
+from kgen.recipes import recipes, resolutions
 from kgen.zoo import zoo
 
 TIMES = {
@@ -25,10 +24,6 @@ TIMES = {
     "imagenet-peek": "10 minutes",
 }
 """Recipes offered on the page, and how long they take on two CPU cores."""
-SIDE_SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
-"""Resolutions offered for large inputs, as shares of the full side: 64, 96, 112 … 224."""
-SMALL_SIDE = 48
-"""Below this side, resolutions come in steps of 4 and the generator is the shallow one."""
 FEW_CLASSES = 10
 """A teacher with more classes starts with this many, its first ones."""
 CARD_FIELDS = (
@@ -62,15 +57,7 @@ class Offer:
         """Resolutions that work for both generator and teacher, smallest first. The last is the
         teacher's own, or the closest one below.
         """
-        full, smallest = self.card.side, self.card.smallest or 0
-        unit = math.lcm(4 if full < SMALL_SIDE else 16, plan.patch(self.card))
-        candidates = (
-            range(16, full + 1, 4) if full < SMALL_SIDE else (full * share for share in SIDE_SHARES)
-        )
-        multiples = {min(round(side / unit), full // unit) * unit for side in candidates}
-        return tuple(sorted(side for side in multiples if side >= max(smallest, unit, 16))) or (
-            full,
-        )
+        return resolutions.suitable(self.card)
 
     @property
     def small(self) -> int:
@@ -78,10 +65,10 @@ class Offer:
         cell there, if possible: in a single one, a target has no center.
         """
         smaller = self.sides[(len(self.sides) - 1) // 3 :]
-        return next((side for side in smaller if not self._has_one_cell(side)), smaller[-1])
-
-    def _has_one_cell(self, side: int) -> bool:
-        return self.card.cell is not None and side <= self.card.cell
+        return next(
+            (side for side in smaller if not resolutions.has_single_cell(self.card, side)),
+            smaller[-1],
+        )
 
     @property
     def budget(self) -> tuple[float, float, float]:
@@ -92,7 +79,9 @@ class Offer:
     def recipes(self) -> tuple[str, ...]:
         """Names of the recipes made for this teacher, or else the one that suits its size."""
         matching = tuple(name for name in TIMES if recipes.get(name).teacher == self.teacher)
-        return matching or ("fashion-live" if self.card.side < SMALL_SIDE else "imagenet-peek",)
+        return matching or (
+            "fashion-live" if self.card.side < resolutions.SMALL_SIDE else "imagenet-peek",
+        )
 
     def base(self, name: str) -> Recipe:
         """The named recipe, adapted to this teacher."""
@@ -100,7 +89,7 @@ class Offer:
         if recipe.teacher == self.teacher:
             return recipe
         selected = None if len(self.classes) <= FEW_CLASSES else self.classes[:FEW_CLASSES]
-        side = self.sides[-1] if self.card.side < SMALL_SIDE else self.small
+        side = self.sides[-1] if self.card.side < resolutions.SMALL_SIDE else self.small
         # a budget of as many pixels as the recipe's own, whatever the size of the training set
         original_card = zoo.card(recipe.teacher)
         pixels = (
@@ -118,7 +107,7 @@ class Offer:
             ratio=ratio,
             evaluate_on="auto",
             embedding="auto",
-            **({"weights.kr": 0.0} if self._has_one_cell(side) else {}),
+            **({"weights.kr": 0.0} if resolutions.has_single_cell(self.card, side) else {}),
         )
 
     @property

@@ -21,7 +21,7 @@ from kgen.data import classes
 from kgen.errors import KGenError
 from kgen.recipe.fields import Weights
 from kgen.recipe.recipe import Recipe, RecipeError
-from kgen.recipes import recipes
+from kgen.recipes import recipes, resolutions
 from kgen.terms import TITLES
 
 EXCLUDED = ("source", "evaluate_on", "device", "text_encoder", "target")
@@ -180,8 +180,8 @@ def _resolutions(recipe: Recipe, offer: Offer, rung: str, rungs: list[str]) -> d
 
 def _check_applies(old: Recipe, new: Recipe, offer: Offer) -> None:
     """Checks that need the teacher: its patch size, and texts for its classes."""
-    sides = new.sides(plan.patch(offer.card))
-    if new.resolutions == old.resolutions and sides != old.sides(plan.patch(offer.card)):
+    sides = new.sides(resolutions.patch(offer.card))
+    if new.resolutions == old.resolutions and sides != old.sides(resolutions.patch(offer.card)):
         raise NotFlippable(
             "The images would also become"
             f" {value(new.replace(resolutions=sides), 'resolutions')} pixels wide, so more than one"

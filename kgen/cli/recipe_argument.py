@@ -15,7 +15,7 @@ from kgen.cli.console import text_console
 from kgen.cli.progress import print_line
 from kgen.data import classes
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
-from kgen.recipes import recipes
+from kgen.recipes import recipes, resolutions
 from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
 
@@ -45,8 +45,8 @@ def _with_sides(recipe: Recipe) -> Recipe:
     """
     with contextlib.suppress(ZooError):  # the run reports an unknown teacher
         card = zoo.card(recipe.teacher)
-        if card.side >= recipes.LARGE_SIDE:
-            return recipe.replace(resolutions=recipes.quick(card).resolutions)
+        if card.side >= resolutions.SMALL_SIDE:
+            return recipe.replace(resolutions=(resolutions.smallest(card),))
     return recipe
 
 

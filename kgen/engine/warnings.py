@@ -12,6 +12,7 @@ from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import RealImages
 from kgen.engine.setting import Setting
 from kgen.nets import own_code
+from kgen.recipes import resolutions
 
 NO_ACTION = "No action needed."
 
@@ -71,11 +72,12 @@ def _teacher_warnings(setting: Setting) -> list[tuple[str, str]]:
             f"For images of {sizes}, the teacher's map is a single cell, so the key region cannot"
             " say where the evidence should be."
         )
-        cell = setting.card.cell
+        card = setting.card
         off = "turn the key region off: recipe field weights.kr=0, or under Method on the page."
         remedy = off[0].upper() + off[1:]
-        if cell and 2 * cell <= setting.card.side:
-            remedy = f"Use images of {2 * cell} × {2 * cell} or more, or {off}"
+        larger = resolutions.smallest(card)
+        if card.cell and not resolutions.has_single_cell(card, larger):
+            remedy = f"Use images of {larger} × {larger} or more, or {off}"
         found.append((text, remedy))
     if not teacher.has_batch_norm and weights.bn:
         text = (

@@ -17,7 +17,7 @@ from kgen.events import TeacherCard
 from kgen.phrases import closest, did_you_mean
 from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
-from kgen.recipes import paper, photographs
+from kgen.recipes import paper, photographs, resolutions
 from kgen.recipes.paper import at_ratio as at_ratio
 from kgen.system import shell
 from kgen.zoo import zoo
@@ -110,8 +110,6 @@ def tiny() -> Recipe:
 
 QUICK_IMAGES = 60
 """The images that `tiny` makes."""
-LARGE_SIDE = 48
-"""From this side on, a teacher's images are too large to be used whole by default."""
 
 
 def quick(card: TeacherCard) -> Recipe:
@@ -119,12 +117,9 @@ def quick(card: TeacherCard) -> Recipe:
 
     `card`: with the name that the teacher was saved under.
     """
-    cell, full = card.cell or (4 if card.side < 48 else 32), card.side
-    unit = math.lcm(4 if full < LARGE_SIDE else 16, cell)
-    side = full // unit * unit or full
-    if full >= LARGE_SIDE:
-        least = max(card.smallest or 0, cell + 1)  # two cells in each direction
-        side = min(side, -(-least // unit) * unit)
+    full = card.side
+    small = full < resolutions.SMALL_SIDE
+    side = resolutions.suitable(card)[-1] if small else resolutions.smallest(card)
     share = QUICK_IMAGES * side**2 / (card.n_train * full**2)
     ratio = min(1.0, math.ceil(1000 * share) / 1000)
     return tiny().replace(teacher=card.name, resolutions=(side,), ratio=ratio, evaluate_on="auto")

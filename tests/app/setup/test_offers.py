@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.live import plan
 from app.setup import form, offers
 from kgen.data import catalogue
 from kgen.events import TeacherCard
+from kgen.recipes import resolutions
 from kgen.zoo import zoo
 
 
@@ -85,7 +85,7 @@ def test_a_brought_teacher_has_a_recipe_that_it_can_follow(brought):
 
 
 @pytest.mark.parametrize(
-    ("cell", "side", "has_key_region"), [(16, 32, True), (32, 48, True), (64, 64, False)]
+    ("cell", "side", "has_key_region"), [(16, 32, True), (32, 64, True), (64, 64, False)]
 )
 def test_a_new_teachers_map_has_several_cells_or_no_target(brought, cell, side, has_key_region):
     card = brought.card.model_copy(update={"cell": cell})
@@ -150,7 +150,7 @@ def test_sides_are_what_generator_and_teacher_can_make(architecture, side, patch
         features=8,
         n_train=100,
     )
-    assert plan.patch(card) == patch and offers.Offer("x", card, ("a", "b")).sides == sides
+    assert resolutions.patch(card) == patch and offers.Offer("x", card, ("a", "b")).sides == sides
 
 
 def test_the_smallest_image_that_it_bears_is_the_smallest_offered():

@@ -12,7 +12,7 @@ from kgen.data import catalogue
 from kgen.engine.setting import Setting, select_classes
 from kgen.nets import architectures
 from kgen.recipe.recipe import Recipe, parse
-from kgen.recipes import paper, recipes
+from kgen.recipes import paper, recipes, resolutions
 from kgen.zoo import zoo
 
 LADDER = [name for name in recipes.NAMES if name.startswith("fashion-ladder")]
@@ -50,23 +50,31 @@ def test_every_recipe_reads_back_and_names_what_there_is(name):
 
 
 @pytest.mark.parametrize(
-    ("side", "cell", "smallest", "used"),
+    ("architecture", "side", "cell", "smallest", "used"),
     [
-        (28, 4, 8, 28),  # small: the whole image
-        (64, 32, 8, 64),  # 32 pixels would be a single cell
-        (224, 32, 32, 64),
-        (224, 14, 28, 112),  # a multiple of 14 and of 16
-        (224, 16, 224, 224),  # takes one size only
-        (128, None, None, 64),
+        ("SmallCNN", 28, 4, 8, 28),  # small: the whole image
+        ("resnet18", 64, 32, 8, 64),  # 32 pixels would be a single cell
+        ("resnet18", 224, 32, 32, 64),
+        ("efficientnet_b2", 260, 29, 32, 64),  # 260 / 9 cells: not a stride
+        ("vit_small_patch14_dinov2", 224, 14, 28, 112),  # a multiple of 14 and of 16
+        ("deit_tiny_patch16_224", 224, 16, 224, 224),  # takes one size only
+        ("resnet18", 128, None, None, 64),
     ],
 )
 @pytest.mark.parametrize("n_train", [3, 300, 1_000_000])
-def test_a_quick_run_suits_any_teacher(side, cell, smallest, used, n_train):
+def test_a_quick_run_suits_any_teacher(architecture, side, cell, smallest, used, n_train):
     card = zoo.card("fashion-cnn").model_copy(
-        update={"side": side, "cell": cell, "smallest": smallest, "n_train": n_train, "name": "x"}
+        update={
+            "architecture": architecture,
+            "side": side,
+            "cell": cell,
+            "smallest": smallest,
+            "n_train": n_train,
+            "name": "x",
+        }
     )
     recipe = recipes.quick(card)
-    assert (recipe.resolutions, recipe.sides(cell or 1)) == ((used,), (used,))
+    assert (recipe.resolutions, recipe.sides(resolutions.patch(card))) == ((used,), (used,))
     images = recipe.budget_pixels(n_train, side) // used**2
     assert images >= 60 or recipe.ratio == 1
 
