@@ -115,7 +115,9 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def open_browser(link: str, shell: Mapping[str, str]) -> None:
-    """Open a link in the user's browser, with the original environment in case this starts it."""
+    """Open a link in the user's browser, with the original environment in case this starts the
+    browser.
+    """
     ours = dict(os.environ)
     os.environ.pop("NO_PROXY", None)
     os.environ.update(shell)

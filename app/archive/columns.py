@@ -23,7 +23,7 @@ MAX_PENDING_STEPS = 10_000
 """Limit on the generator steps waiting for their batch to end; no recipe can have more in one."""
 MAX_NAMES, MAX_NAME_LENGTH = 1_000, 120
 Row = tuple[tuple[float, ...], tuple[float, ...]]
-"""A point's place, and its values."""
+"""A point's coordinates, and its values."""
 
 
 class Means:
@@ -77,7 +77,7 @@ class Columns:
         self.pixels = self.images = self.steps = self.student_steps = self.iterations = 0
         self.t = 0.0
         self.tests = {True: Curve(), False: Curve()}
-        """real → (place…, share, n): accuracy on real images, or agreement on synthetic ones."""
+        """real → (coordinates…, share, n): accuracy on real images, agreement on synthetic ones."""
         self.batches = Curve()
         self._judge_totals = [0, 0.0, 0.0]
         """Images the judge has seen, and how many of them it classifies as intended, among the

@@ -36,7 +36,7 @@ class Term(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     also: tuple[str, ...] = ()
-    """Synonyms, which are marked in texts like the name."""
+    """Synonyms; texts mark them just as they mark the name."""
     tip: Annotated[str, Field(min_length=20, max_length=320)]
     """The tooltip: a sentence or two."""
     more: str = ""

@@ -19,8 +19,8 @@ PAGE = (Path(__file__).parent / "html" / "audience.html").read_text(encoding="ut
 
 
 def page(root: str, version: str, styles: tuple[str, ...]) -> str:
-    """`root`: path under which a proxy serves the app; `version`: of the static files. Both are
-    plain path characters.
+    """`root`: path under which a proxy serves the app; `version`: of the static files. Both consist
+    of plain path characters.
     """
     links = "\n".join(
         f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in styles

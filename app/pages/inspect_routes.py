@@ -220,7 +220,7 @@ def install(app: FastAPI, runs: Runs) -> None:
                 0 <= position < len(classes) and 0 < iterations <= opened.summary.iterations_done
             ):
                 raise Missing(
-                    "This run has no such class, or fewer iterations.", code="unknown-class"
+                    "This run has no such class, or not that many iterations.", code="unknown-class"
                 )
             query = request.query_params
             limit = downloads.MAX_GRID if form == "grid" else downloads.MAX_ZIP
@@ -267,7 +267,7 @@ def check_finished(opened: OpenedRun, iteration: int) -> None:
     if iteration >= opened.summary.iterations_done:
         raise Missing(
             f"Iteration {iteration + 1:,} is not finished yet;"
-            f" {opened.summary.iterations_done:,} are.",
+            f" {opened.summary.iterations_done:,} are finished so far.",
             code="unfinished",
         )
 

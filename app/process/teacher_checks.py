@@ -241,7 +241,7 @@ def rephrase(text: str) -> str:
 
 def _on_the_page(found: re.Match[str]) -> str:
     """What an option of the command line is called on the page."""
-    if found["name"] in TITLES:  # a field of its own, which needs no name from the recipe
+    if found["name"] in TITLES:  # it has a field in the form, so the label is enough
         return f"“{TITLES[found['name']]}” {_IN_SIDEBAR}"
     if found["setting"]:
         return f"“{found['setting']}” {SETTINGS.get(found['name'], 'on the command line')}"

@@ -26,7 +26,7 @@ result, so they do not count as a difference.
 def replicate_key(recipe: Recipe, sha: str) -> str:
     """For `replicates`. `sha`: the teacher's.
 
-    A hash; a second one, of the path to real images, follows a dot if that is more than a name.
+    A hash. If the path to real images is more than a name, a dot and the hash of the path follow.
     """
     path = recipe.real_images
     data = recipe.model_dump(mode="json", exclude={"seed", "name", *IGNORED_FIELDS})

@@ -62,7 +62,7 @@ class Offer:
     @property
     def small(self) -> int:
         """The side that the rung "smaller images" starts with. The teacher's map has more than one
-        cell there, if possible: in a single one, a target has no center.
+        cell there, if possible: with a single cell, a target has no center.
         """
         smaller = self.sides[(len(self.sides) - 1) // 3 :]
         return next(

@@ -2,7 +2,7 @@
 
 `with FakeCuda() as cuda:` makes `device="cuda"` available to factories and to `.to()`. Values are
 real, so whole runs execute, and every place where a GPU would have to wait for a transfer is
-recorded in `cuda.synchronizations`. torch's own FakeTensorMode finds the same mixes, but has no
+recorded in `cuda.synchronizations`. torch's own FakeTensorMode detects the same errors, but has no
 values, and autograd refuses its CUDA tensors where CUDA was never initialized.
 """
 
@@ -41,7 +41,7 @@ class CudaTensor(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor, requires_grad: bool = False) -> CudaTensor:
-        # on "meta" for C++: what autograd creates for it differs from CPU tensors
+        # C++ sees it on "meta", which tells what autograd creates for it from CPU tensors
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             held.size(),
@@ -188,7 +188,7 @@ class FakeCuda(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.synchronizations: list[str] = []
-        """"operation at file:line" of every wait for the GPU, the line being kgen's own."""
+        """"operation at file:line" for every wait for the GPU; the line is in kgen."""
         self._factories = _Factories()
 
     def __enter__(self) -> FakeCuda:

@@ -20,7 +20,7 @@ from tests.support.serving import App
 from tests.support.studio import CHROMIUM, LATER, PHONE, SIZE, Studio
 
 ITERATIONS = 6
-"""Watched before the picture of a run in progress: enough for points and a curve."""
+"""Iterations before the picture of a run in progress, so that it has points and a curve."""
 
 
 def take(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""A hand-made run and a stand-in for the engine: the same folder, the same lines, no torch,
-milliseconds.
+"""A hand-made run and a stand-in for the engine, which writes the same folder and the same lines
+within milliseconds and without torch.
 
-As a script it is a child that obeys `python -m kgen run - --control`'s protocol; what goes wrong is
-chosen by the recipe's name (refuse, crash, deaf, talkative, full, damaged). As a module it gives
-tests events and arrays that they can predict.
+As a script, it is a child that follows the protocol of `python -m kgen run - --control`; the
+recipe's name determines what goes wrong (refuse, crash, deaf, talkative, full, damaged). As a
+module, it gives tests events and arrays that they can predict.
 """
 
 from __future__ import annotations

@@ -206,9 +206,7 @@ class Studio:
 
     @property
     def selected(self) -> tuple[int, int] | None:
-        """(iteration, position) in the address, counted from 0 as everything but an address
-        does.
-        """
+        """(iteration, position) from the address, but counted from 0, as everywhere else."""
         at = self.query.get("sel")
         return None if at is None else tuple(int(n) - 1 for n in at.split(":"))
 

@@ -136,9 +136,7 @@ export class Overlay {
     );
     setText(
       this.note,
-      visiblePlots.length
-        ? `over ${UNITS[axis]}. Click a chart to jump to that moment`
-        : 'no steps yet',
+      visiblePlots.length ? `over ${UNITS[axis]}. Click in a chart to jump there` : 'no steps yet',
     );
     for (const plot of plots) {
       const key = `${plot.table} ${plot.name}`;

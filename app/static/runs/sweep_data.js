@@ -121,7 +121,7 @@ export function spreadHeights(positions, count) {
 }
 
 /**
- * A color between two.
+ * A color between two others.
  * @param {[number, number, number]} low
  * @param {[number, number, number]} high
  * @param {number} share

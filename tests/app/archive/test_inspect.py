@@ -211,7 +211,7 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
         "tests/0/99": "newer test",
         "tests/0/0": "no such test",
         "tests/10/1": "no such class",
-        "grid/3/9": "fewer iterations",
+        "grid/3/9": "not that many iterations",
         "zip/99/1": "no such class",
         "tar/3/1": "no such download",
         "class/-1/0/1": "invalid number",
