@@ -36,6 +36,13 @@ def did_you_mean(name: str, known: Sequence[str], command: str = "", *, cutoff: 
     return f"Known: {first_few(known)}.{lists_all}"
 
 
+def count(n: int, noun: str, plural: str = "") -> str:
+    """A number of things: "1 class", "0 classes", "2,000 classes"."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n:,} {plural or noun + ('es' if noun.endswith(('s', 'x', 'ch')) else 's')}"
+
+
 def first_few(items: Sequence[str]) -> str:
     """The first items, and how many more there are."""
     return ", ".join(items[:MAX_LISTED]) + and_more(items)

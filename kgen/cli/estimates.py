@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
+import torch
+
 from kgen.distributed.launch import ProcessLost
 from kgen.engine.engine import Distillation
 from kgen.engine.estimate import Estimate, estimate
@@ -43,6 +45,12 @@ def print_estimate(recipe: Recipe, as_json: bool) -> int:
     found = _estimate(Distillation(recipe))
     print(json.dumps(asdict(found)) if as_json else describe_estimate(found))
     return 0
+
+
+def seconds_of(recipe: Recipe, threads: int) -> float:
+    """How long a run of the recipe will take on so many threads. Raises KGenError."""
+    torch.set_num_threads(threads)
+    return _estimate(Distillation(recipe)).seconds
 
 
 def _estimate(

@@ -20,8 +20,9 @@ from kgen import __version__
 from kgen.cli.console import console, text_column, text_console
 from kgen.cli.progress import Json, print_line
 from kgen.cli.recipe_argument import apply, read_recipe
-from kgen.phrases import duration
-from kgen.recipe.recipe import Recipe
+from kgen.errors import KGenError
+from kgen.phrases import count, did_you_mean, duration
+from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.sweep import estimate, grid, stopping, summary, trials
 from kgen.sweep.executor import Options, Update, cores, execute
 from kgen.sweep.grid import Axis, Sweep, SweepError, Trial
@@ -88,7 +89,7 @@ def sweep(
     Repeat the command to continue where it stopped. Several processes and machines may work on one
     folder at the same time.
     """
-    folder, requested = _requested(source, over or [], seeds, settings or [], schedule, out)
+    folder, requested = _requested(source, over or [], seeds, settings or [], schedule, out, status)
     if dry_run:
         existing = grid.read(folder) if grid.is_sweep(folder) else None
         combined = grid.union(folder, existing, requested) if existing else requested
@@ -106,13 +107,18 @@ def sweep(
         )
     options = Options(
         workers=workers,
-        threads=max(1, cores() // workers),
+        threads=_threads(workers),
         stop_hopeless=stop_hopeless,
         margin=margin,
         retry_failed=retry_failed,
         checkpoint_seconds=checkpoint_every,
     )
     raise typer.Exit(_watch(folder, stored, options, as_json))
+
+
+def _threads(workers: int) -> int:
+    """Of each run: an equal share of the cores."""
+    return max(1, cores() // workers)
 
 
 def _requested(
@@ -122,6 +128,7 @@ def _requested(
     settings: list[str],
     schedule: str | None,
     out: Path | None,
+    status: bool,
 ) -> tuple[Path, Sweep]:
     """The sweep that the options describe, and its folder."""
     if Path(source).is_dir():
@@ -139,9 +146,26 @@ def _requested(
         named = {axis.field for axis in axes}
         axes += [axis for axis in existing.axes if axis.field not in named]
         return folder, Sweep(base, tuple(axes), tuple(range(seeds or 0)) or existing.seeds)
-    base = read_recipe(source, settings, None, schedule)
+    try:
+        base = read_recipe(source, settings, None, schedule)
+    except RecipeError as error:
+        if error.code == "unknown-recipe" and (status or Path(source).name != source):
+            raise _no_folder(source) from None
+        raise
     folder = out or Path("runs") / f"sweep-{base.name}"
     return folder, Sweep(base, tuple(_axes(base, over)), tuple(range(seeds or 1)))
+
+
+def _no_folder(source: str) -> SweepError:
+    """The error for the folder of a sweep that does not exist."""
+    folders = {Path(source).parent, Path("runs")}
+    found = sorted(f.parent.as_posix() for d in folders for f in d.glob(f"*/{grid.FILE}"))
+    hint = did_you_mean(source, found) if found else "Sweeps are usually in runs/sweep-RECIPE."
+    return SweepError(
+        f"There is no sweep in {source}: the folder does not exist. {hint}",
+        code="not-a-sweep",
+        file=source,
+    )
 
 
 def _axes(base: Recipe, over: list[str]) -> list[Axis]:
@@ -167,6 +191,8 @@ def _axes(base: Recipe, over: list[str]) -> list[Axis]:
 def _show_plan(folder: Path, planned: Sweep, workers: int, as_json: bool) -> None:
     progress = trials.progress_of(folder, planned)
     left = estimate.remaining(planned, progress)
+    if left.seconds is None:
+        left = _measured(planned, progress, workers)
     for trial in planned.trials:
         state = progress[trial.name].state
         if as_json:
@@ -184,18 +210,35 @@ def _show_plan(folder: Path, planned: Sweep, workers: int, as_json: bool) -> Non
     if as_json:
         facts = {"runs": len(planned.trials), "open": open_runs, "seconds": seconds}
         return print_line(json.dumps(facts | {"basis": left.basis}))
-    basis = (
-        f"judging by its finished runs, with {_runs(workers)} at once"
-        if left.basis == "sweep"
-        else "judging by the published tables, measured on one thread of another machine: yours may"
-        " well differ by a factor of two"
-    )
+    at_once = f"with {count(workers, 'run')} at once"
+    basis = {
+        "sweep": f"judging by its finished runs, {at_once}",
+        "measured": f"judging by a few steps of the first run on this machine, {at_once}",
+        "published": "judging by the published tables, measured on one thread of another machine:"
+        " yours may well differ by a factor of two",
+    }[left.basis]
     if not open_runs:
-        return print_line(f"{_runs(len(planned.trials))}; nothing left to do")
+        return print_line(f"{count(len(planned.trials), 'run')}; nothing left to do")
     print_line(
-        f"{_runs(len(planned.trials))}, {open_runs} to do: "
+        f"{count(len(planned.trials), 'run')}, {open_runs} to do: "
         + ("unknown time" if seconds is None else f"{duration(seconds)}, {basis}")
     )
+
+
+def _measured(
+    planned: Sweep, progress: Mapping[str, trials.Progress], workers: int
+) -> estimate.Estimate:
+    """An estimate from a few steps of the first run, for a teacher with no finished runs."""
+    from kgen.cli.estimates import seconds_of  # torch
+
+    first = next(trial for trial in planned.trials if not progress[trial.name].over)
+    console.print("No run with this teacher has finished yet, so a few steps are being timed.")
+    try:
+        seconds = seconds_of(first.recipe, _threads(workers))
+    except KGenError as error:
+        console.print(f"The first run cannot be timed: {error}", soft_wrap=True)
+        return estimate.Estimate(None, "measured")
+    return estimate.from_one(planned, progress, first, seconds)
 
 
 def _show_results(stored: Sweep, folder: Path, as_json: bool) -> None:
@@ -335,8 +378,8 @@ class _Terminal:
         )
         workers, threads = self._options.workers, self._options.threads
         console.print(
-            f"{folder}: {_runs(len(stored.trials))} ({states}),"
-            f" {workers} at once on {threads} thread{'s' * (threads > 1)} each",
+            f"{folder}: {count(len(stored.trials), 'run')} ({states}); {workers} at a time, each on"
+            f" {count(threads, 'thread')}",
             soft_wrap=True,
         )
 
@@ -346,7 +389,7 @@ class _Terminal:
             hosts = " and ".join(fields["hosts"])
             where = f" on {hosts}" if hosts else ""
             return self._line(
-                f"Waiting for other processes to finish {_runs(fields['runs'])}{where}"
+                f"Waiting for other processes to finish {count(fields['runs'], 'run')}{where}"
             )
         if update.kind == "started":
             self._tasks[trial.name] = self._bar.add_task(
@@ -406,7 +449,3 @@ def _result(update: Update) -> str:
     if fields["agreement"] is not None:
         return f"agreement {fields['agreement']:.2%} on {fields['n']:,} synthetic images"
     return "no student"
-
-
-def _runs(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"

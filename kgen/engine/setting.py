@@ -32,7 +32,7 @@ from kgen.distributed.rounds import Rounds, check_divides
 from kgen.distributed.world import ALONE, World
 from kgen.evaluate import score, short_slices
 from kgen.keyregion import make_target
-from kgen.phrases import did_you_mean
+from kgen.phrases import count, did_you_mean
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
@@ -453,5 +453,6 @@ class Setting:
                 tf32 = tf32.replace("convolutions", "convolutions and matrices")
             title += f" ({torch.cuda.get_device_name(self.device)}, {tf32})"
         elif title == "cpu":
-            title += f" ({torch.get_num_threads()} of {os.cpu_count()} threads)"
+            cores = count(os.cpu_count() or 1, "core")
+            title += f" ({count(torch.get_num_threads(), 'thread')} on {cores})"
         return f"{self.world.size} × {title}" if self.world.size > 1 else title

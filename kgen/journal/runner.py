@@ -25,6 +25,7 @@ from kgen.engine.follower import Follower
 from kgen.errors import DiskError
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
+from kgen.phrases import count
 from kgen.recipe.recipe import Recipe
 from kgen.terms import Term
 from kgen.zoo import zoo
@@ -149,8 +150,9 @@ class Runner:
         info = run.info
         if (processes := info.get("processes", 1)) != world.size:
             raise JournalError(
-                f"{run.path} is a run of {_count(processes)}, each with its own generator and part"
-                f" of the pool; it cannot be resumed with {_count(world.size)}. Resume it with:"
+                f"{run.path} is a run of {count(processes, 'process')}, each with its own generator"
+                f" and part of the pool; it cannot be resumed with {count(world.size, 'process')}."
+                " Resume it with:"
                 f" {launch_command(processes, 'resume', str(run.path))}",
                 code="other-processes",
                 processes=processes,
@@ -338,10 +340,6 @@ def resume_follower(folder: str | Path, world: World) -> Follower:
     )
 
 
-def _count(processes: int) -> str:
-    return "one process" if processes == 1 else f"{processes} processes"
-
-
 def _threads(recorded: Any) -> tuple[int, list[tuple[str, str]]]:
     """The number of threads for a resumed run, and a warning if it is not the recorded one.
 
@@ -355,8 +353,8 @@ def _threads(recorded: Any) -> tuple[int, list[tuple[str, str]]]:
         return recorded, []
     return cores, [
         (
-            f"This run was started with {recorded} threads, but this machine has {cores}"
-            f" core{'s' * (cores > 1)}, so it continues with fewer and its results may differ"
+            f"This run was started with {recorded} threads, but this machine has only"
+            f" {count(cores, 'core')}, so it continues with {cores}; its results may differ"
             " slightly.",
             "To reproduce it exactly, resume it on a machine with as many cores.",
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kgen.sweep.grid import Sweep
+from kgen.sweep.grid import Sweep, Trial
 from kgen.sweep.trials import Progress
 from kgen.tables import tables
 from kgen.tables.results import Pace, Results
@@ -19,9 +19,9 @@ class Estimate:
     """Seconds of work left, one run after another; None if nothing comparable was measured."""
 
     seconds: float | None
-    basis: Literal["sweep", "published"]
-    """What it is derived from: finished runs of this sweep, or the runs behind the published
-    tables, each on one thread of another machine.
+    basis: Literal["sweep", "published", "measured"]
+    """What it is derived from: finished runs of this sweep; the runs behind the published tables,
+    each on one thread of another machine; or a few steps of one of its runs on this machine.
     """
 
 
@@ -29,6 +29,16 @@ class Estimate:
 class _Run:
     key: str
     seconds: float
+
+
+def from_one(
+    sweep: Sweep, progress: Mapping[str, Progress], trial: Trial, seconds: float
+) -> Estimate:
+    """The duration of all runs that are not over, if this one takes `seconds`."""
+    rows = {t.values: Row(t.name, t.recipe) for t in sweep.trials}
+    pace = Pace(rows.values(), [_Run(rows[trial.values].key, seconds)])
+    left = [rows[t.values].key for t in sweep.trials if not progress[t.name].over]
+    return Estimate(pace.seconds(left), "measured")
 
 
 def remaining(sweep: Sweep, progress: Mapping[str, Progress]) -> Estimate:

@@ -269,9 +269,12 @@ def read(folder: Path) -> Sweep:
             data.version,
         )
     except FileNotFoundError:
-        raise SweepError(
-            f"{folder} is not a sweep: it has no {FILE}.", code="not-a-sweep", file=str(folder)
-        ) from None
+        problem = (
+            f"{folder} is not a sweep: it has no {FILE}."
+            if folder.exists()
+            else f"There is no sweep in {folder}: the folder does not exist."
+        )
+        raise SweepError(problem, code="not-a-sweep", file=str(folder)) from None
     except OSError as error:
         raise SweepError(
             f"{file} cannot be read: {error.strerror or error}.", code="unreadable", file=str(file)

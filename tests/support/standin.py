@@ -98,7 +98,7 @@ def started(r: Recipe, budget: int = 60, kind: str = "cam") -> events.RunStarted
         generator_steps=r.total_generator_steps,
         student_steps=r.total_student_steps,
         schedule=r.schedule,
-        device="cpu (1 of 1 threads)",
+        device="cpu (1 thread on 1 core)",
         judge=JUDGE,
         loss_terms=events.PARTS,
         arrays=reference(),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from kgen.__main__ import cli
+from kgen.cli import estimates
 from kgen.journal.reading import open_run
+from kgen.recipe.recipe import RecipeError
 from kgen.sweep import grid, trials
 from kgen.sweep.grid import SweepError
 from kgen.system.paths import ROOT
+from kgen.zoo import zoo
 from tests.support.errors import check
 from tests.support.small import grain
 from tests.support.sweeping import ended, recipe, record
@@ -52,6 +57,44 @@ def test_a_dry_run_lists_runs_and_writes_nothing(tmp_path):
         "state": "waiting",
     }
     assert last["open"] == 4 and last["basis"] == "published" and last["seconds"] > 0
+
+
+def test_a_dry_run_with_an_own_teacher_times_a_few_steps(tmp_path, monkeypatch):
+    """No published table tells how long its runs take."""
+    teacher = tmp_path / "mine.safetensors"
+    shutil.copy(zoo.TEACHERS["fashion-cnn"], teacher)
+    words = ("tiny", "--set", f"teacher={teacher}", "--over", "generator_steps=2,200")
+    threads = torch.get_num_threads()
+    try:
+        done = invoke(*words, "--out", tmp_path / "s", "--dry-run", "--json")
+    finally:
+        torch.set_num_threads(threads)
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (last["open"], last["basis"]) == (2, "measured") and last["seconds"] > 0
+    monkeypatch.setattr(estimates, "seconds_of", lambda recipe, threads: 100.0)
+    done = invoke(*words, "--out", tmp_path / "s", "--dry-run")
+    assert "2 runs, 2 to do: about " in done.stdout and "a few steps of the first" in done.stdout
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_dry_run_says_why_a_run_cannot_be_timed(tmp_path):
+    done = invoke("tiny", "--set", "teacher=cifar100-vgg11", "--dry-run", "--out", tmp_path / "s")
+    assert "1 run, 1 to do: unknown time" in done.stdout and "cifar100" in done.stderr
+
+
+def test_the_folder_of_a_sweep_that_does_not_exist(recorded, monkeypatch):
+    monkeypatch.chdir(recorded.parent)
+    for words, facts in (
+        (("ss", "--status"), ["ss: the folder does not exist", "'s'"]),
+        (("runs/nothing",), ["runs/nothing: the folder does not exist"]),
+        (("tiny", "--status"), ["runs/sweep-tiny: the folder does not exist"]),
+    ):
+        error = invoke(*words).exception
+        assert isinstance(error, SweepError)
+        check(error, "not-a-sweep", *facts)
+    error = invoke("fashion-life").exception
+    assert isinstance(error, RecipeError)
+    check(error, "unknown-recipe", "'fashion-live'")
 
 
 def test_status_shows_the_results_and_runs_nothing(recorded):
