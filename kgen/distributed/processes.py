@@ -38,8 +38,8 @@ FRAME = 1024
 """Bytes in the first part of a message; the rest of a longer message follows."""
 COMMUNICATION = re.compile("gloo|nccl|connection|timed out|process ?group", re.IGNORECASE)
 """Occurs in those errors of a process group that have no class of their own."""
-SIGN_SECONDS = 1.0
-"""Shortest time between two signs of life from rank 0 while it works alone."""
+HEARTBEAT_SECONDS = 1.0
+"""Shortest time between two heartbeats from rank 0 while it works alone."""
 
 
 class LeaderEnded(Exception):
@@ -57,7 +57,7 @@ class Processes(World):
     """
 
     def __init__(self, device: str, timeout: float):
-        from accelerate import PartialState  # only here: a run of one process does not need it
+        from accelerate import PartialState  # only here: a single-process run does not need it
 
         self.timeout = timeout
         limit = datetime.timedelta(seconds=timeout)
@@ -74,9 +74,9 @@ class Processes(World):
             self._messages = group
         self.rank, self.size = state.process_index, state.num_processes
         self._own_part: Callable[[], dict[str, Tensor]] = dict
-        self._working_alone, self._last_sign = False, 0.0
+        self._working_alone, self._last_heartbeat = False, 0.0
         self._lock = threading.Lock()
-        """Held while a message is sent: a sign of life may come from another thread."""
+        """Held while a message is sent: a heartbeat may come from another thread."""
 
     # --- messages from rank 0 --------------------------------------------------------------------
 
@@ -112,16 +112,16 @@ class Processes(World):
 
     def reporting(self, on_progress: ActivityProgress) -> ActivityProgress:
         def report(activity: str, done: int, total: int) -> None:
-            self.sign_of_life()
+            self.heartbeat()
             on_progress(activity, done, total)
 
         return report if self.leads else on_progress
 
-    def sign_of_life(self) -> None:
+    def heartbeat(self) -> None:
         """Tell waiting processes, at most once a second, that rank 0 is still at work."""
         with self._lock:
-            if self._working_alone and time.monotonic() - self._last_sign >= SIGN_SECONDS:
-                self._last_sign = time.monotonic()
+            if self._working_alone and time.monotonic() - self._last_heartbeat >= HEARTBEAT_SECONDS:
+                self._last_heartbeat = time.monotonic()
                 self._broadcast(json.dumps({"kind": "working"}).encode())
 
     def _send(self, kind: str, value: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a run, as its engine sees them. This module knows only runs of one process.
+"""The processes of a run, as its engine sees them. This module knows only single-process runs.
 
 `kgen.distributed.processes` has the same interface for several. Independent of torch.
 """
@@ -20,7 +20,7 @@ Part = tuple[Any, Arrays]
 
 
 class World:
-    """A run of one process. For several processes, methods marked *collective* must be called by
+    """A single-process run. With several processes, methods marked *collective* must be called by
     all of them, in the same order.
     """
 
@@ -53,18 +53,18 @@ class World:
         return network
 
     def communicating(self) -> AbstractContextManager[None]:
-        """Around a backward pass of a synchronized network."""
+        """The context for a backward pass of a synchronized network."""
         return nullcontext()
 
     def while_others_wait(self) -> AbstractContextManager[None]:
         """Rank 0 works alone for a while; the others wait for its next message."""
         return nullcontext()
 
-    def sign_of_life(self) -> None:
+    def heartbeat(self) -> None:
         """Rank 0, while the others wait: tell them that it is still at work."""
 
     def reporting(self, on_progress: ActivityProgress) -> ActivityProgress:
-        """The same callback; a sign of life for processes that wait."""
+        """The same callback, which also sends heartbeats to processes that wait."""
         return on_progress
 
     def collect(self) -> dict[str, Tensor]:

@@ -313,7 +313,7 @@ class Runner:
                     )
                     reported = True
                 with self.distillation.world.while_others_wait():
-                    self.distillation.world.sign_of_life()
+                    self.distillation.world.heartbeat()
                 if self.distillation.gate.state == "stopping" or self.controls.stop_pending():
                     raise DiskError(
                         f"Stopped while the disk was full; resume the run {self.journal.path.name}"

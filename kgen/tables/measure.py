@@ -113,22 +113,22 @@ def _on_photos(task: Task, n: int) -> Result:
     """A student trained on n real training images (`Row.photos`)."""
     import torch
 
-    from kgen.worth.worth import Trainings
+    from kgen.worth.worth import Retraining
 
     start = time.monotonic()
-    trainings = Trainings(task.row.recipe.replace(seed=task.seed))
-    (side,) = trainings.setting.sides
-    accuracy = trainings.train_on_photos(trainings.photos(), {side: n})
+    retraining = Retraining(task.row.recipe.replace(seed=task.seed))
+    (side,) = retraining.setting.sides
+    accuracy = retraining.train_on_photos(retraining.photos(), {side: n})
     return Result(
         key=task.row.key,
         seed=task.seed,
         label=task.label,
         accuracy=accuracy,
-        n=trainings.tested,
+        n=retraining.tested,
         seconds=round(time.monotonic() - start, 3),
         images=n,
         pixels=n * side**2,
-        student_steps=trainings.setting.student_total,
+        student_steps=retraining.setting.student_total,
         torch=torch.__version__,
     )
 

@@ -18,7 +18,7 @@ from kgen.journal.reading import Run
 FILE = "worth.json"
 """In the run folder."""
 MAX_POINTS, MAX_BYTES = 100, 1 << 20
-"""Limits on the trainings and the bytes of the file; one that exceeds them is not ours."""
+"""Limits on the number of points and the bytes of the file; one that exceeds them is not ours."""
 
 
 class Point(BaseModel):
@@ -38,7 +38,7 @@ class Worth(BaseModel):
     n: int
     """Real test images behind each accuracy."""
     steps: int
-    """Student steps of each training."""
+    """Student steps in each training run."""
     seed: int
     photos: str | None = None
     """The folder of real training images, if it is not the teacher's own training set."""
@@ -52,7 +52,7 @@ class Worth(BaseModel):
 
     @property
     def photographs(self) -> list[Point]:
-        """Trainings on real photos, fewest first."""
+        """The students trained on real photos, fewest photos first."""
         return sorted(
             (point for point in self.points if point.real), key=lambda point: point.images
         )

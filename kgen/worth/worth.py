@@ -2,8 +2,8 @@
 
 One fixed student, the run's own, is retrained on the run's pool and on real training images: the
 same number, 1/2, 1/4, 1/8, and further halves until they teach less than the pool. Every training
-has the same number of steps, the same initial weights and the same teacher, whose answers are the
-only labels. Accuracy is measured on real test images that none of them were trained on.
+run has the same number of steps, the same initial weights and the same teacher, whose answers are
+the only labels. Accuracy is measured on real test images that none of them were trained on.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class WorthError(KGenError, ValueError):
 
 
 Progress = Callable[[int, int], None]
-"""Called with the finished and the total student steps of a training."""
+"""Called with the finished and the total student steps of a training run."""
 
 
 def ignore_progress(done: int, total: int) -> None:
     """Ignore progress."""
 
 
-class Trainings:
-    """Retrains one fixed student, each time on other images.
+class Retraining:
+    """Retrains one fixed student, each time on different images.
 
     Args:
         recipe: provides the student, steps and views; the embedding in-out game is disabled, so
@@ -164,7 +164,7 @@ class Trainings:
                     trainer.report()
                 except Diverged as error:
                     raise WorthError(
-                        f"The student's loss was not finite at step {error.step}: lower recipe"
+                        f"The student's loss was not finite at step {error.step}: lower the recipe"
                         " field optimizers.student.lr, and run it again.",
                         code="not-finite",
                         step=error.step,
@@ -194,7 +194,7 @@ class Trainings:
 
 
 def downscale(images: np.ndarray | ImageFiles, side: int) -> Tensor:
-    """Real images [n,c,h,w] as bytes at a side, scaled without aliasing."""
+    """Real images [n,c,h,w] as bytes, scaled to a side without aliasing."""
     parts = []
     for batch in batch_slices(images.shape):
         pixels = torch.from_numpy(np.ascontiguousarray(images[batch]))
@@ -275,19 +275,19 @@ def measure(
     real: str | None = None,
     progress: Progress = ignore_progress,
 ) -> Iterator[Worth]:
-    """Measure a run's exchange rate; yields the results so far after each training.
+    """Measure a run's exchange rate; yields the results so far after each training run.
 
     They are stored in the run folder (FILE), and an earlier call's measurements are reused.
-    `folder`: real training images, as in `Trainings.photos`, by default that of the earlier call;
+    `folder`: real training images, as in `Retraining.photos`, by default that of the earlier call;
     `real`: real test images, by default the recipe's. Raises WorthError, DataError,
     JournalError if the recipe's are on another machine, and whatever a `Setting` raises.
     """
     previous = read(run)
     folder = folder or (previous.photos if previous else None)
     recipe = run.recipe_here(real)
-    trainings = Trainings(recipe, precision.from_record(run.info.get("formats")))
-    setting = trainings.setting
-    photos, pool = trainings.photos(folder), rebuild_pool(run, setting)
+    retraining = Retraining(recipe, precision.from_record(run.info.get("formats")))
+    setting = retraining.setting
+    photos, pool = retraining.photos(folder), rebuild_pool(run, setting)
     counts = {side: len(labels) for side, (_, labels) in pool.items()}
     size, minimum = sum(counts.values()), len(setting.selected)
     if min(size, len(photos)) < minimum:
@@ -301,7 +301,7 @@ def measure(
         )
     pool_state = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
     worth = Worth(
-        n=trainings.tested,
+        n=retraining.tested,
         steps=setting.student_total,
         seed=recipe.seed,
         photos=folder,
@@ -320,12 +320,12 @@ def measure(
 
     yield worth
     if (size, False) not in measured:
-        yield add(size, False, trainings.train_on(pool, progress))
+        yield add(size, False, retraining.train_on(pool, progress))
     synthetic = next(point.accuracy for point in worth.points if not point.real)
     n, halves = min(size, len(photos)), 0
     while n >= minimum and (
         halves < MIN_HALVINGS or synthetic < min(p.accuracy for p in worth.photographs)
     ):
         if (n, True) not in measured:
-            yield add(n, True, trainings.train_on_photos(photos, shares(counts, n), progress))
+            yield add(n, True, retraining.train_on_photos(photos, shares(counts, n), progress))
         n, halves = n // 2, halves + 1

@@ -24,7 +24,7 @@ from kgen.journal.runner import Runner
 from kgen.system import paths
 from kgen.worth import worth
 from kgen.worth.exchange import FILE, Point, Worth, exchange, read, summary
-from kgen.worth.worth import Trainings, WorthError, downscale, measure, rebuild_pool, shares
+from kgen.worth.worth import Retraining, WorthError, downscale, measure, rebuild_pool, shares
 from tests.support.errors import raises
 from tests.support.small import few_images, mini
 
@@ -113,13 +113,13 @@ def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
 
 
 def test_photos_are_balanced_and_nested(real):
-    trainings = Trainings(mini(classes=("Bag", "Coat", "Sandal")))
-    photos = trainings.photos()
-    assert set(photos.labels.tolist()) == set(trainings.setting.selected) and len(photos) == 3 * 40
+    retraining = Retraining(mini(classes=("Bag", "Coat", "Sandal")))
+    photos = retraining.photos()
+    assert set(photos.labels.tolist()) == set(retraining.setting.selected) and len(photos) == 3 * 40
     for n in range(3, 120):
         counts = np.unique(photos.labels[:n], return_counts=True)[1]
         assert len(counts) == 3 and counts.max() - counts.min() <= 1
-    other = Trainings(mini(classes=("Bag", "Coat", "Sandal"), seed=1)).photos()
+    other = Retraining(mini(classes=("Bag", "Coat", "Sandal"), seed=1)).photos()
     assert not np.array_equal(photos.images[:3], other.images[:3])
 
 
@@ -152,18 +152,18 @@ def test_shares_are_whole_and_in_proportion(counts, n):
 
 def test_students_differ_only_in_their_images(real):
     """The same images teach the same student, whatever was trained before."""
-    trainings = Trainings(mini())
-    photos = trainings.photos()
-    first = trainings.train_on_photos(photos, {28: 40})
-    trainings.train_on_photos(photos, {28: 10})
-    assert trainings.train_on_photos(photos, {28: 40}) == first
-    assert Trainings(mini()).train_on_photos(photos, {28: 40}) == first
+    retraining = Retraining(mini())
+    photos = retraining.photos()
+    first = retraining.train_on_photos(photos, {28: 40})
+    retraining.train_on_photos(photos, {28: 10})
+    assert retraining.train_on_photos(photos, {28: 40}) == first
+    assert Retraining(mini()).train_on_photos(photos, {28: 40}) == first
 
 
 def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
-    trainings = Trainings(mini(views=2))
-    photos = trainings.photos()
-    whole = trainings.train_on_photos(photos, {28: 40})
+    retraining = Retraining(mini(views=2))
+    photos = retraining.photos()
+    whole = retraining.train_on_photos(photos, {28: 40})
     monkeypatch.setattr("kgen.evaluate.BATCH", 16)
     held = []
     monkeypatch.setattr(
@@ -171,7 +171,7 @@ def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
         "StudentTrainer",
         lambda setting, state: held.append(state.pool) or learners(setting, state),
     )
-    assert 0 <= trainings.train_on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
+    assert 0 <= retraining.train_on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
     (buffer,) = held[0].buffers.values()
     assert (
         len(buffer) == 40
@@ -187,7 +187,7 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
         trained.append(sum(len(labels) for _, labels in buffers.values()))
         return next(answers)
 
-    monkeypatch.setattr(Trainings, "train_on", on)
+    monkeypatch.setattr(Retraining, "train_on", on)
     steps = measure(run)
     next(steps), next(steps), next(steps)
     steps.close()  # interrupted after the pool and as many photos
@@ -245,14 +245,14 @@ def test_a_changed_measure_starts_over(run):
 
 def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):
     with raises(WorthError, "no-student"):
-        Trainings(mini(classes=("Bag",)))
-    trainings = Trainings(mini())
+        Retraining(mini(classes=("Bag",)))
+    retraining = Retraining(mini())
     lacks = few_training_images("fashion-mnist")
     monkeypatch.setattr(
         data, "training_set", lambda *a, **k: lacks.take(np.flatnonzero(lacks.labels != 3))
     )
     with raises(DataError, "no-images", "Dress", lacking="Dress"):
-        trainings.photos()
+        retraining.photos()
     Runner.new(mini(), tmp_path / "run").run()
     for file in (tmp_path / "run" / "batches").glob("*"):
         file.unlink()
@@ -285,7 +285,7 @@ def test_fewer_images_than_classes_are_refused(run, monkeypatch):
 
 
 def test_a_student_that_diverges_is_reported(real, monkeypatch):
-    trainings = Trainings(mini())
+    retraining = Retraining(mini())
     step = learners.step
 
     def spoilt(self):
@@ -294,7 +294,7 @@ def test_a_student_that_diverges_is_reported(real, monkeypatch):
 
     monkeypatch.setattr(learners, "step", spoilt)
     with raises(WorthError, "not-finite", "optimizers.student.lr"):
-        trainings.train_on_photos(trainings.photos(), {28: 40})
+        retraining.train_on_photos(retraining.photos(), {28: 40})
 
 
 def photo_folder(folder: Path, shade: int) -> Path:
@@ -310,20 +310,20 @@ def photo_folder(folder: Path, shade: int) -> Path:
 
 def test_a_photo_that_is_tested_on_teaches_nobody(real, tmp_path):
     tested = photo_folder(tmp_path / "tested", 10)
-    trainings = Trainings(mini(classes=("Bag", "Coat"), real_images=str(tested)))
-    assert trainings.tested == 4
+    retraining = Retraining(mini(classes=("Bag", "Coat"), real_images=str(tested)))
+    assert retraining.tested == 4
     with raises(DataError, "no-images", "Bag", lacking="Bag"):
-        trainings.photos(str(tested))
+        retraining.photos(str(tested))
     others = photo_folder(tmp_path / "others", 90)
     (others / "Bag" / "0.png").unlink()
     (others / "Bag" / "0.png").symlink_to(tested / "Bag" / "0.png")
-    photos = trainings.photos(str(others))
+    photos = retraining.photos(str(others))
     assert len(photos) == 3 and photos.images[:].min() >= 90
 
 
 def test_a_resolution_may_get_no_photo(real):
-    trainings = Trainings(mini(resolutions=(20, 28), batches=(12, 8)))
-    assert 0 <= trainings.train_on_photos(trainings.photos(), {20: 10, 28: 0}) <= 1
+    retraining = Retraining(mini(resolutions=(20, 28), batches=(12, 8)))
+    assert 0 <= retraining.train_on_photos(retraining.photos(), {20: 10, 28: 0}) <= 1
 
 
 @pytest.mark.slow
