@@ -153,7 +153,8 @@ def run(
     if estimate_only:
         if launched().size > 1:
             raise ProcessError(
-                "--estimate works in one process. A run of several prints its cost when it starts.",
+                "--estimate works with one process only. With several processes, a run prints its"
+                " cost when it starts.",
                 code="unsupported-input",
             )
         from kgen.cli.estimates import print_estimate
@@ -253,7 +254,7 @@ def export(
 @cli.command()
 def teach(
     dataset: Annotated[
-        str, typer.Argument(help="Data set, such as cifar10; an unknown name lists all.")
+        str, typer.Argument(help="Data set, such as cifar10; an unknown name lists them all.")
     ],
     out: Annotated[
         Path | None,
@@ -279,7 +280,12 @@ def teach(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Default: the plan's; 200 for the paper's networks.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes over the training set; default: 200 for the paper's networks, the"
+            " bundled teacher's own number otherwise.",
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, mps or auto; the plans for CIFAR need a GPU.")
@@ -385,7 +391,7 @@ def table(
 ) -> None:
     """Run the paper's tables, on Fashion-MNIST and on photographs.
 
-    Executes the missing runs, then shows mean and spread; continues where it stopped.
+    Executes the missing runs, then shows the mean and spread; continues where it stopped.
     """
     from kgen.tables import report
     from kgen.tables.measure import missing

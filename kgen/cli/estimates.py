@@ -20,12 +20,12 @@ class Abandoned(Exception):
 
 
 def cost_of(distillation: Distillation, is_wanted: Callable[[], bool]) -> str:
-    """What a run will cost, as a sentence; empty once it is no longer wanted. An estimate that
-    fails is no reason not to run. The other processes of the run wait.
+    """What a run will cost, as a sentence; empty if it is no longer wanted. A failed estimate is
+    no reason not to run. The other processes of the run wait meanwhile.
     """
 
     def between_steps() -> None:
-        distillation.world.sign_of_life()
+        distillation.world.heartbeat()
         if not is_wanted():
             raise Abandoned
 
@@ -65,8 +65,8 @@ def _estimate(
 
 
 def describe_estimate(e: Estimate) -> str:
-    """An estimate as a sentence."""
-    parts = [f"Takes about {time_span(e.seconds)} on this machine"]
+    """An estimate as one line of text."""
+    parts = [f"Estimated cost: about {time_span(e.seconds)} on this machine"]
     if e.memory is not None:
         parts.append(f"{size(e.memory)} of memory")
     parts += [f"{size(e.folder)} on disk", f"a pool of {size(e.pool)}"]

@@ -74,7 +74,7 @@ def _device(recipe: Recipe) -> str:
     launch = launched()
     if not importlib.util.find_spec("accelerate"):
         raise ProcessError(
-            "A run of several processes needs the package accelerate, which is not installed:"
+            "A run with several processes needs the package accelerate, which is not installed:"
             " pip install 'kgen-explorer[multi]', or pip install accelerate.",
             code="not-installed",
             package="accelerate",

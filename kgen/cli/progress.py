@@ -83,12 +83,12 @@ class RunDisplay:
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
                 + (
-                    f" Student {e.accuracy:.2%}{self.teacher} of {e.n:,} real images."
+                    f" Accuracy on {e.n:,} real images: student {e.accuracy:.2%}{self.teacher}."
                     if e.accuracy is not None
                     else ""
                 )
                 + (
-                    f" Student: agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out"
+                    f" The student agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out"
                     " synthetic images; there were no real ones."
                     if e.agreement is not None
                     else ""
@@ -118,7 +118,7 @@ class RunDisplay:
             self.line(f"{e.t:7.1f} s  {', '.join(filter(None, parts))}")
 
     def _time_left(self, t: float) -> str:
-        """An estimate at the speed since the first event; empty as long as nothing is known."""
+        """An estimate based on the speed since the first event; empty while nothing is known."""
         since, before = self._first or (t, self.completed)
         if t <= since or self.completed <= before:
             return ""

@@ -1,5 +1,5 @@
-"""Recipes on the command line: the list of named ones; and one as it is given, by a name or a file,
-with settings that change it.
+"""Recipes on the command line: lists the named ones, and reads the one that a command runs, from a
+name or a file plus settings.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Distillation:
         read_batch: iteration → that batch's journaled arrays, to refill the pool.
         elapsed: seconds that the run had already taken.
         formats: the precision and memory format of each network (`kgen.precision`).
-        world: the processes of the run; the others have a `kgen.engine.follower.Follower` each.
+        world: the processes of the run; each of the others has a `kgen.engine.follower.Follower`.
         on_progress: receives (activity, images done, images in total) while real images are read
             or classified; activity is "checking", "reading", "student" or "teacher". Called from
             any thread; it may raise.

@@ -124,7 +124,7 @@ class _Probe:
         self.trainer = StudentTrainer(self.setting, s, setting.teacher.clone())
 
     def _add_batch(self, iteration: int) -> None:
-        """Start an iteration, take a step, and store the images, which is timed."""
+        """Start an iteration and take a step, then time how long it takes to store the images."""
         s = self.state
         s.iterations = iteration
         synthesis = Synthesis(self.setting, s, s.snapshot() if s.objective_needs_student else None)
@@ -208,7 +208,7 @@ class _Probe:
         return step_and_report
 
     def _test_seconds(self) -> tuple[float, float]:
-        """Seconds of a test during the run, and of what the tests do once."""
+        """Seconds of a test during the run, and of what is done only once for all tests."""
         setting, s = self.setting, self.state
         reference = setting.reference_images
         start = time.perf_counter()

@@ -193,8 +193,8 @@ class Synthesis:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(images, value, step) of the best batch so far, compared on the device (no transfer).
 
-        The best has the lowest sum of the terms that rank (CE, BN, KR). The adversarial term is
-        excluded: it is unbounded and would let noise win.
+        The best has the lowest sum of the terms that count here (CE, BN, KR). The adversarial term
+        is excluded: it is unbounded and would let noise win.
         """
         terms = [term for term in self.objective.terms if term.ranks]
         value = _sum(self.setting.weight(term) * means[term.name] for term in terms).detach()

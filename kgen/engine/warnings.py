@@ -73,7 +73,7 @@ def _teacher_warnings(setting: Setting) -> list[tuple[str, str]]:
             " say where the evidence should be."
         )
         card = setting.card
-        off = "turn the key region off: recipe field weights.kr=0, or under Method on the page."
+        off = "turn the key region off (weights.kr=0, or Method on the page)."
         remedy = off[0].upper() + off[1:]
         larger = resolutions.smallest(card)
         if card.cell and not resolutions.has_single_cell(card, larger):
@@ -98,8 +98,8 @@ def _test_warnings(setting: Setting) -> list[tuple[str, str]]:
         " often it agrees with the teacher on synthetic images that it was not trained on."
     )
     remedy = (
-        "Provide a folder of real images with one subfolder per class: recipe field real_images,"
-        " or under More on the page."
+        "Provide a folder of real images with one subfolder per class (recipe field real_images,"
+        " or More on the page)."
     )
     return [(text, remedy)]
 
@@ -133,7 +133,10 @@ def _class_warnings(setting: Setting) -> list[tuple[str, str]]:
             f"The bundled table has no embedding for {len(missing):,} of {len(names):,} class"
             f" names ({listed}), so class centers represent the classes."
         )
-        remedy = "No action needed; or set other texts for those classes in class_texts."
+        remedy = (
+            "No action needed. To use texts instead, set different ones for those classes in"
+            " class_texts."
+        )
         found.append((text, remedy))
     if r.embedding == "text" and (pairs := embeddings.close_pairs(setting.table[setting.selected])):
         a, b = (names[setting.selected[i]] for i in pairs[0])
@@ -142,7 +145,7 @@ def _class_warnings(setting: Setting) -> list[tuple[str, str]]:
             f"The texts for {a} and {b} mean nearly the same thing{more}, so their images may look"
             " alike."
         )
-        found.append((text, "Give one of them a different text in recipe field class_texts."))
+        found.append((text, "Give one of them a different text in class_texts."))
     if r.schedule == "concurrent" and setting.device.type == "mps":
         text = "Two threads are not safe on MPS; the run is sequential."
         found.append((text, NO_ACTION))

@@ -255,7 +255,8 @@ def about(pair: Pair, method: str) -> str:
         else "The paper reports no result."
     )
     return (
-        f"{METHODS[method]}, {title} → {pair.student} at {100 * row.ratio:g}% data memory ratio"
-        f" (Table 8). {result} Not run here.\n\npython -m kgen run {pair.name}-{method}; if the"
-        " teacher's weights or the real test images are missing, it says how to get them."
+        f"{METHODS[method]}, {title} → {pair.student} at a data memory ratio of"
+        f" {100 * row.ratio:g}% (Table 8). {result} We have not run it.\n\npython -m kgen run"
+        f" {pair.name}-{method}; if the teacher's weights or the real test images are missing, the"
+        " command says how to get them."
     )

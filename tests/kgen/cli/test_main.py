@@ -56,11 +56,13 @@ def test_run_in_a_pipe_tells_plain_lines(tiny_run):
     folder, done = tiny_run
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert re.match(r"Takes about \d+ s on this machine, .* on disk, a pool of 68 kB\.", lines[0])
+    assert re.match(
+        r"Estimated cost: about \d+ s on this machine, .* on disk, a pool of 68 kB\.", lines[0]
+    )
     assert lines[1].startswith("tiny: teacher Fashion CNN, 10 classes, budget 60 images, on cpu")
     assert (
         "Done after" in lines[-2]
-        and "of 10,000 real images" in lines[-2]
+        and "Accuracy on 10,000 real images: student" in lines[-2]
         and lines[-1] == f"Run folder: {folder}"
     )
     assert "\x1b" not in done.stdout and done.stderr == ""

@@ -119,7 +119,7 @@ def test_a_few_real_images_of_one_class_are_enough(tmp_path):
 def test_an_estimate_ends_when_it_is_no_longer_wanted():
     run = Distillation(mini())
     assert cost_of(run, lambda: False) == ""
-    assert cost_of(run, lambda: True).startswith("Takes about")
+    assert cost_of(run, lambda: True).startswith("Estimated cost: about")
 
 
 def test_a_failed_estimate_is_no_reason_not_to_run(monkeypatch):
