@@ -38,7 +38,7 @@ def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "ze
     """
     n, c, h, w = x.shape
     padded_width = w + 2 * shift
-    # indices are computed on the images' device: only the few numbers of `views` travel
+    # indices are computed on the images' device, so only `views`, a few numbers, is copied there
     views = views.to(x.device, non_blocking=True).long()
     dy, dx, mirrored = views.unsqueeze(2).unbind(1)  # [n,1] each
     right = torch.arange(w, device=x.device)

@@ -24,7 +24,7 @@ class KGenError(Exception):
             self.code = code
 
     def to_json(self) -> dict[str, Any]:
-        """Code, sentence and fields, as JSON has them: a path is a string, a tuple a list."""
+        """Code, sentence and fields as JSON values: paths become strings, and tuples lists."""
         facts = {"code": self.code, "message": str(self), **self.fields}
         return json.loads(json.dumps(facts, default=str))
 

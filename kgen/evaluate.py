@@ -123,7 +123,7 @@ FEW = 30
 
 
 def guessing_remark(teacher: Score) -> tuple[str, str] | None:
-    """Names a teacher that is not clearly better than chance: (a sentence, what to do about it).
+    """A remark on a teacher that is not clearly better than chance: (a sentence, what to do).
 
     Compares the mean accuracy per class, because a network that always gives the same answer is as
     accurate as that class is frequent. None for a teacher that is better, or if that cannot be

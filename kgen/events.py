@@ -74,8 +74,8 @@ class TeacherCard(BaseModel):
     licence: str = ""
 
     def score_on(self, tested_on: str, *, all_classes: bool, own_images: bool) -> Score | None:
-        """The card's accuracy if it was measured on what a run is tested on, which is all test
-        images of the teacher's own data set; otherwise None.
+        """The card's accuracy, if it was measured on what a run is tested on: all test images of
+        the teacher's own data set. Otherwise None.
         """
         if self.accuracy is None or tested_on != "test" or own_images or not all_classes:
             return None
@@ -151,8 +151,8 @@ class RunStarted(_Event):
     """Map and target of the first resolution; `scales` has all."""
     scales: list[Scale] = []
     map_kind: Literal["cam", "linearised", "attention", "none"] = "cam"
-    """What the spatial map is: Eq. 5, the same with a linearized head, the attention of [CLS], or
-    nothing.
+    """How the spatial map is computed: by Eq. 5, by Eq. 5 with a linearized head, from the
+    attention of [CLS], or not at all.
     """
     radii: tuple[float, float] | None = None
     """(r_i, r_o) of the embedding in-out game; None if it is off."""

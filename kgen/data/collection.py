@@ -49,7 +49,7 @@ class Card:
     """Its source, and the size of the download."""
 
 
-_IMAGENET = "ImageNet's terms: non-commercial research"
+_IMAGENET = "ImageNet's terms (non-commercial research)"
 _SUBSET = (
     "A fair test of teachers trained on its own training images. All of its photos, including the"
     " validation photos, are ImageNet training images, except for the files named"

@@ -79,8 +79,8 @@ class Run:
     def recipe_here(self, real: str | Path | None = None) -> Recipe:
         """The recipe for this machine: with the real images in `real` if that is given.
 
-        Raises JournalError if the recorded path to real images does not exist here. It may be one
-        of another system, or the name alone that a bundle contains.
+        Raises JournalError if the recorded path to real images does not exist here. It may be a
+        path from another system, or just the folder's name, which is all that a bundle contains.
         """
         if real is not None:
             return self.recipe.replace(real_images=typed_path(str(real)))

@@ -2,7 +2,7 @@
 
 Only commands that a person types may do that: no card, bundle, or page can name a file to run, and
 a process with KGEN_OWN_CODE=0 in its environment never does. The permission for a saved teacher is
-therefore kept on this machine, outside the teacher's file, and is for exactly that teacher and the
+therefore kept on this machine, outside the teacher's file, and covers only that teacher and the
 Python files that were checked: the file and whatever it imports from its folder, by SHA-256.
 
 A network with timm's three methods is used as is. Any other classifier that ends in a Linear is
@@ -91,7 +91,7 @@ class UserCode:
             self.require_known(path, data)
 
     def require_known(self, path: str, data: bytes) -> None:
-        """Raises OwnCodeError if this file was not checked, or had other contents."""
+        """Raises OwnCodeError if this file was not checked, or had different contents."""
         digest = hashlib.sha256(data).hexdigest()
         if not self.complete:
             self.checksums.setdefault(path, digest)
@@ -131,8 +131,8 @@ def from_typed(text: str) -> str | None:
     file = Path(*module.split(".")).with_suffix(".py").as_posix()
     if ".py" not in text and is_own(f"{file}:{name}") and Path(file).is_file():
         raise OwnCodeError(
-            f"--arch is {text!r}, a module. For the file, write --arch {file}:{name}, which runs"
-            " it.",
+            f"--arch is {text!r}, which is a module. To use the file, write --arch {file}:{name};"
+            " this runs its code.",
             code="invalid-name",
             name=text,
             meant=f"{file}:{name}",

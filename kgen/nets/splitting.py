@@ -84,7 +84,7 @@ class SplitNetwork(Network):
 
 
 _ENDS_LATER = (
-    "its logits are not the outputs of its last Linear layer ({!r}), because something with its own"
+    "its logits are not the outputs of its last Linear layer ({!r}): something with its own"
     " parameters, such as a BatchNorm, a bias, or a temperature, may follow that layer"
 )
 

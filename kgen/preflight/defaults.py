@@ -155,7 +155,7 @@ class TeacherDefaults:
 
 @torch.no_grad()
 def _normalizing(network: nn.Module, channels: int, side: int) -> tuple[str, str] | None:
-    """Names of a mean and a std in a network on which its outputs depend, as those of a Normalize
+    """Names of a mean and a std in a network on which its outputs depend, like those of a Normalize
     layer: one number per channel each, as tensors or lists.
     """
     whole = network.network if isinstance(network, SplitNetwork) else network

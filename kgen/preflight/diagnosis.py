@@ -59,7 +59,8 @@ def diagnose(
     if patches := _patches(fit):
         return Diagnosis(
             listed,
-            f"The {name} in the file was built with other arguments: try --arch-args {patches}.",
+            f"The {name} in the file was built with different arguments: try --arch-args"
+            f" {patches}.",
         )
     if stem:
         return Diagnosis(

@@ -280,8 +280,8 @@ class Examination:
             named = ", ".join(repr(c) if c else "top-level weights" for c in others)
             example = others[0] or "."
             advice.append(
-                f"The file also has {named}. To use other weights, set --weights, for example to"
-                f" {example!r}."
+                f"The file also has {named}. To use different weights, set --weights, for example"
+                f" to {example!r}."
             )
         if place.folded:
             findings.append(f"folded: {first_few(place.folded)}")
@@ -411,8 +411,8 @@ class Examination:
                     "warn",
                     normalization,
                     (
-                        "If it was trained with other values, set --mean and --std; wrong values"
-                        " reduce accuracy without any error."
+                        "If it was trained with different values, set --mean and --std; wrong"
+                        " values reduce accuracy without any error."
                     ),
                 )
             ),

@@ -256,7 +256,7 @@ class Recipe(Section):
     def _check_classes(cls, value: Classes) -> Classes:
         if value is not None and not value:
             raise errors.Invalid(
-                "no class is selected; select at least one, or leave the field out for all",
+                "no class is selected; select at least one, or leave the field out to select all",
                 code="no-class",
             )
         if value is not None and len(set(value)) != len(value):
@@ -429,7 +429,7 @@ class Recipe(Section):
         return parse(data)
 
     def as_typed_here(self) -> Recipe:
-        """The recipe as whoever types it here means it: a relative path to real images starts at
+        """The recipe as someone typing it here means it: a relative path to real images starts at
         the current folder.
 
         For new runs, which may be resumed from another folder. A recorded recipe is the same

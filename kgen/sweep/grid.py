@@ -321,8 +321,8 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def union(folder: Path, existing: Sweep, requested: Sweep) -> Sweep:
-    """Both sweeps in one. Raises SweepError, naming what differs, if they are not the same sweep
-    with other values or seeds.
+    """Both sweeps in one. Raises SweepError, naming what differs, if it is more than their
+    values and seeds.
     """
     fields = [axis.field for axis in existing.axes]
     wanted = {axis.field: axis for axis in requested.axes}

@@ -72,7 +72,7 @@ def check_variables() -> None:
 
 
 def _check_port(proxy: str) -> None:
-    """httpx takes a port that no computer has. Raises ValueError."""
+    """Raises ValueError for ports that cannot exist; httpx accepts port 0."""
     if urlsplit(proxy).port == 0:  # raises for ports above 65535
         raise ValueError("port 0")
 

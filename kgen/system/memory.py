@@ -25,7 +25,7 @@ def free_memory() -> int | None:
 
 
 def reset_peak() -> None:
-    """Restart the count of `peak_memory`, if the system supports it."""
+    """Reset what `peak_memory` reports, if the system supports it."""
     with contextlib.suppress(OSError):
         REFRESH.write_text("5")
 

@@ -22,8 +22,8 @@ from kgen.zoo import filetypes, folding, torch_files
 from kgen.zoo.torch_files import KEYS, MAX_TENSORS, SAVE_HINT, CheckpointError, relevant_line
 
 MAX_BYTES = 4 * 2**30
-"""Limit of a file, and of its tensors together: twice the largest image classifiers in full
-precision.
+"""Size limit of a file, and of all its tensors together: twice the size of the largest image
+classifiers in full precision.
 """
 MAX_NAME_LENGTH = 300
 MAX_SETS = 20
@@ -95,9 +95,9 @@ class Checkpoint(NamedTuple):
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, by name, without any that are infinite or not a number.
+    """The tensors of a weights file, by name.
 
-    Raises CheckpointError.
+    Raises CheckpointError, also if any number in them is infinite or NaN.
     """
     found = open_checkpoint(path)
     check_numbers(Path(path), found.tensors)
@@ -105,7 +105,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """All weights in a file, with their layout checked, not their numbers. Raises
+    """All weights in a file. Their layout has been checked, but not their numbers. Raises
     CheckpointError.
     """
     path = Path(path)
@@ -323,7 +323,7 @@ def _checked(path: Path, name: str, tensors: dict[str, Tensor]) -> WeightSet:
 
 
 def check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Raises CheckpointError for a tensor with a number that is infinite or not a number."""
+    """Raises CheckpointError for a tensor with a number that is infinite or NaN."""
     for name, t in tensors.items():
         if t.is_floating_point() and not bool(torch.isfinite(t).all()):
             raise CheckpointError(

@@ -16,7 +16,7 @@ GROUPS = {
     "bundled": "Bundled teachers",
     "here": "On this machine",
     "fetch": "Published weights: python -m kgen fetch NAME",
-    "teach": "Trained by you: python -m kgen teach DATA --network NETWORK",
+    "teach": "Can be trained here: python -m kgen teach DATA --network NETWORK",
     "bring": "Teachers from the paper that you have to provide",
 }
 """State of a teacher → its title for display."""
