@@ -25,9 +25,9 @@ def closest(name: str, known: Sequence[str], cutoff: float = 0.4) -> str | None:
 def did_you_mean(name: str, known: Sequence[str], command: str = "", *, cutoff: float = 0.4) -> str:
     """What an unknown name may mean: the nearest ones, or else which ones there are.
 
-    `command`: lists them all, for more than a message can.
+    `command`: the one that lists them all, for when a message cannot.
     """
-    lists_all = f" `{command}` lists all." if command else ""
+    lists_all = f" `{command}` lists them all." if command else ""
     if near := closest(name, known, cutoff):
         others = [n for n in difflib.get_close_matches(name, known, 3, 0.8) if n != near]
         return f"Did you mean {one_of((near, *others))}?{lists_all}"

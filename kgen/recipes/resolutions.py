@@ -1,7 +1,7 @@
 """Which image sizes suit a teacher, from its card alone. No torch.
 
-Everything that suggests a resolution asks here: the page's choices, a first run, and the advice of
-a warning.
+Everything that suggests a resolution uses this module: the page's choices, a first run, and the
+advice of a warning.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 from kgen.events import TeacherCard
 
 SMALL_SIDE = 48
-"""Below this side, a teacher is one for small images: resolutions come in steps of 4, and the
-generator is the shallow one.
+"""Below this side, a teacher counts as one for small images: resolutions come in steps of 4, and
+the generator is the shallow one.
 """
 SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
 """Resolutions for larger teachers, as shares of the full side: 64, 96, 112 … 224."""
@@ -55,7 +55,7 @@ def has_single_cell(card: TeacherCard, side: int) -> bool:
     """May the teacher's map be a single cell for images of this side, as far as the card says? A
     target has no center there.
 
-    Between one cell and two, it depends on whether the network pads: counted as one.
+    Between one and two cells, it depends on whether the network pads; this counts as one.
     """
     return card.cell is not None and side < 2 * card.cell
 

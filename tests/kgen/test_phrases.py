@@ -24,7 +24,7 @@ NAMES = ["resnet18", "resnet34", "resnet50", *(f"net-{letter}" for letter in "ab
             "zzz",
             NAMES,
             "list",
-            "Known: resnet18, resnet34, resnet50, net-a, net-b and 10 more. `list` lists all.",
+            "Known: resnet18, resnet34, resnet50, net-a, net-b and 10 more. `list` lists them all.",
         ),
     ],
 )
@@ -34,7 +34,7 @@ def test_an_unknown_name_gets_the_nearest_or_the_first_few(name, known, command,
 
 def test_names_that_are_nearly_as_close_are_all_suggested():
     text = phrases.did_you_mean("resnet", NAMES, "list")
-    assert text.startswith("Did you mean 'resnet") and text.endswith("'? `list` lists all.")
+    assert text.startswith("Did you mean 'resnet") and text.endswith("'? `list` lists them all.")
     assert all(name in text for name in NAMES[:3]) and text.count("'") == 6
 
 
