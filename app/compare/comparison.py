@@ -214,7 +214,7 @@ def spread(sides: Sequence[Side]) -> list[str]:
             )
         else:
             conclusion = (
-                "within the spread over seeds, so it may be due to chance"
+                "within the spread over seeds, so this may be due to chance"
                 if gap <= max(deviations)
                 else "more than the spread over seeds"
             )
