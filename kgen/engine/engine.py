@@ -339,6 +339,7 @@ class Distillation:
                 report = synthesis.step()
                 if last:
                     batches = self.world.gather(*self._store(synthesis))
+                    self.state.average_generators()
             finally:
                 self.gate.leave("generator", "generator", *(["iteration"] if last else []))
             if report:

@@ -283,9 +283,12 @@ class _Probe:
         n = setting.rounds.processes
         batches = r.total_iterations * self.batch_bytes
         sent = 0
-        if n > 1:  # a ring all-reduce per student step, and the batches to rank 0
+        if n > 1:  # ring all-reduces: a student per step, a generator per round; batches to rank 0
             trained = sum(p.nbytes for p in self.trainer.network.parameters())
-            sent = round(2 * (n - 1) / n * trained * setting.student_total + batches / n)
+            reduced: float = trained * setting.student_total
+            if r.average_generators:
+                reduced += -(-r.total_iterations // n) * self._generator_bytes()
+            sent = round(2 * (n - 1) / n * reduced + batches / n)
         memory = (
             torch.cuda.max_memory_allocated(setting.device)
             if setting.device.type == "cuda"
@@ -306,6 +309,12 @@ class _Probe:
             + student,
             network=sent,
         )
+
+    def _generator_bytes(self) -> float:
+        """Weights and buffers of a generator; the mean over those of several resolutions."""
+        generators = self.state.generators.values()
+        tensors = [t for g in generators for t in (*g.parameters(), *g.buffers())]
+        return sum(t.nbytes for t in tensors) / max(1, len(generators))
 
     def _preview_bytes(self) -> int:
         """Bytes of the snapshots of a batch being made."""

@@ -53,6 +53,7 @@ class Follower(Distillation):
                         diverged = error
                 if last:
                     self._send(synthesis, diverged)
+                    self.state.average_generators()
             finally:
                 self.gate.leave("generator", "generator", *(["iteration"] if last else []))
 

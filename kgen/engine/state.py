@@ -213,7 +213,7 @@ class LoopState:
             name = f"generator/{self.generators_created}" + (f"/{side}" if i else "")
             self.generators[side] = seeded(
                 Generator,
-                stream_seed(r.seed, name, self.world.rank) % 2**31,
+                stream_seed(r.seed, name, 0 if r.average_generators else self.world.rank) % 2**31,
                 t.card.channels,
                 side,
                 r.width,
@@ -276,6 +276,15 @@ class LoopState:
         statistics = ("running_mean", "running_var")
         buffers = self.student.named_buffers()
         self.world.average([b for name, b in buffers if name.endswith(statistics)])
+
+    def average_generators(self) -> None:
+        """After a round of batches, average the generators that made it (weights, BatchNorm and
+        spectral-norm buffers) if the recipe says so. Each process keeps its own optimizer state.
+        Collective.
+        """
+        if self.recipe.average_generators and self.generators:
+            generator = self.generators[self.setting.scale(self.iterations - 1).side]
+            self.world.average([*generator.parameters(), *generator.buffers()])
 
     def student_is_finite(self) -> bool:
         return bool(torch.stack([p.isfinite().all() for p in self.student.parameters()]).all())

@@ -167,6 +167,10 @@ class Recipe(Section):
     """Re-create the generator after this many epochs; 0 keeps it for the whole run."""
     restart_optimizer: bool = False
     """Reset the generator's optimizer for each batch, but keep the generator's weights."""
+    average_generators: bool = False
+    """With several processes: start all generators equal, and replace their weights by the mean of
+    all after each round of batches.
+    """
     width: Annotated[int, Field(ge=4, le=512)] = 64
     """Channels of the generator's last block (the first has twice as many)."""
     noise_width: Annotated[int, Field(ge=8, le=4096)] = 1000

@@ -139,6 +139,7 @@ def long() -> Recipe:
     """Long enough to be killed halfway; with everything that a resume has to restore."""
     return small(
         epochs=8, student_steps=20, views=2, feature_memory=0.5, embedding="center",
+        average_generators=True,
         **{"weights.ed": 10.0, "weights.aed": 5.0},
     )  # fmt: skip
 
@@ -161,6 +162,10 @@ def test_a_killed_process_ends_the_run_which_can_be_resumed(tmp_path, whole, vic
     assert "Another process of this run has ended" in errors
     assert "Traceback" not in errors
     assert not (folder / "student.safetensors").exists()
+    saved = load_file(folder / "checkpoint" / "state.safetensors")
+    generator = {k: v for k, v in saved.items() if k.startswith("generator.")}
+    assert generator and all(torch.equal(v, saved[f"rank.1.{k}"]) for k, v in generator.items())
+    assert not torch.equal(saved["rng.noise"], saved["rank.1.rng.noise"])
     with pytest.raises(JournalError) as refused:
         Runner.resume(folder)
     assert refused.value.code == "other-processes"
