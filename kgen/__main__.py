@@ -283,8 +283,8 @@ def teach(
         int | None,
         typer.Option(
             min=1,
-            help="Passes over the training set; default: 200 for the paper's networks, the"
-            " bundled teacher's own number otherwise.",
+            help="Passes over the training set; default: as for the bundled teacher, or 200 for"
+            " the paper's networks.",
         ),
     ] = None,
     device: Annotated[

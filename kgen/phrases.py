@@ -8,7 +8,7 @@ from collections.abc import Sequence
 MAX_LISTED = 5
 """How many items a message lists by name."""
 MAX_CHOICES = 12
-"""How many names a message lists if there is nothing else that lists them."""
+"""How many names a message lists if no command lists them."""
 
 
 def one_of(choices: Sequence[object]) -> str:
@@ -23,7 +23,7 @@ def closest(name: str, known: Sequence[str], cutoff: float = 0.4) -> str | None:
 
 
 def did_you_mean(name: str, known: Sequence[str], command: str = "", *, cutoff: float = 0.4) -> str:
-    """What an unknown name may mean: the nearest ones, or else which ones there are.
+    """A hint on an unknown name: the nearest known ones, or else the first few.
 
     `command`: the one that lists them all, for when a message cannot.
     """

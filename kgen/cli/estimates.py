@@ -48,7 +48,7 @@ def print_estimate(recipe: Recipe, as_json: bool) -> int:
 
 
 def seconds_of(recipe: Recipe, threads: int) -> float:
-    """How long a run of the recipe will take on so many threads. Raises KGenError."""
+    """How long a run of the recipe will take on this many threads. Raises KGenError."""
     torch.set_num_threads(threads)
     return _estimate(Distillation(recipe)).seconds
 

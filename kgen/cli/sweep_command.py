@@ -117,7 +117,7 @@ def sweep(
 
 
 def _threads(workers: int) -> int:
-    """Of each run: an equal share of the cores."""
+    """How many threads each run gets: an equal share of the cores."""
     return max(1, cores() // workers)
 
 

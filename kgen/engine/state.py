@@ -152,7 +152,7 @@ class LoopState:
             set_format(generator, self.formats["generator"])
 
     def _formats(self) -> dict[str, Format]:
-        """Those that rank 0 measures."""
+        """The formats that rank 0 measures."""
         measured = self._measure_formats() if self.world.leads else {}
         return precision.from_record(self.world.lead(precision.to_record(measured)))
 

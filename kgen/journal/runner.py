@@ -150,9 +150,9 @@ class Runner:
         info = run.info
         if (processes := info.get("processes", 1)) != world.size:
             raise JournalError(
-                f"{run.path} is a run of {count(processes, 'process')}, each with its own generator"
-                f" and part of the pool; it cannot be resumed with {count(world.size, 'process')}."
-                " Resume it with:"
+                f"{run.path} is a run with {count(processes, 'process')}, each with its own"
+                " generator and part of the pool; it cannot be resumed with"
+                f" {count(world.size, 'process')}. Resume it with:"
                 f" {launch_command(processes, 'resume', str(run.path))}",
                 code="other-processes",
                 processes=processes,

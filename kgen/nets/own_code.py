@@ -118,7 +118,7 @@ def from_typed(text: str) -> str | None:
     """What a person typed as an architecture, as FILE.py:NAME with an absolute path; None if it
     names an architecture rather than a file.
 
-    Raises OwnCodeError if the file does not exist, or if something else is meant to name a file.
+    Raises OwnCodeError if the file does not exist, or if the text names one in another form.
     """
     if is_own(text):
         file, name = _split(text)
@@ -139,8 +139,8 @@ def from_typed(text: str) -> str | None:
         )
     raise OwnCodeError(
         f"--arch is {text[:80]!r}; expected the name of an architecture, such as resnet18, or"
-        " FILE.py:NAME, where NAME is a class, or a function that returns the network, in your own"
-        " file.",
+        " FILE.py:NAME, where NAME is a class in your own file, or a function in it that returns"
+        " the network.",
         code="invalid-name",
         name=text[:80],
     )

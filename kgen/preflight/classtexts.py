@@ -58,8 +58,8 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
 
 
 def _word(text: str) -> str:
-    """The same for texts that differ only in case, hyphens, or a plural s. A similar spelling alone
-    says nothing about the meaning: mango is not man.
+    """The same result for texts that differ only in case, hyphens, or a plural s. A similar
+    spelling alone says nothing about the meaning: mango is not man.
     """
     return " ".join(re.split(r"[\s_-]+", text.casefold())).removesuffix("s")
 

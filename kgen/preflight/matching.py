@@ -177,9 +177,9 @@ class NormalizeLayer(NamedTuple):
     """A layer saved with the network that normalizes its images."""
 
     names: tuple[str, str]
-    """Of its two tensors in the file."""
+    """The names of its two tensors in the file."""
     mean: tuple[float, ...]
-    """Of pixels in [0,1], like `std`."""
+    """For pixels in [0,1], like `std`."""
     std: tuple[float, ...]
 
 

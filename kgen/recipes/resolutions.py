@@ -52,8 +52,8 @@ def suitable(card: TeacherCard) -> tuple[int, ...]:
 
 
 def has_single_cell(card: TeacherCard, side: int) -> bool:
-    """May the teacher's map be a single cell for images of this side, as far as the card says? A
-    target has no center there.
+    """Whether the teacher's map may be a single cell for images of this side, judging by the card.
+    A target has no center on such a map.
 
     Between one and two cells, it depends on whether the network pads; this counts as one.
     """
@@ -70,5 +70,5 @@ def smallest(card: TeacherCard) -> int:
 
 
 def _unit(card: TeacherCard) -> int:
-    """Sides are multiples of this, for the generator's sake and a transformer's."""
+    """Sides must be multiples of this, for the generator and for a transformer's patches."""
     return math.lcm(4 if card.side < SMALL_SIDE else 16, patch(card))

@@ -33,7 +33,7 @@ class Line:
 
     values: tuple[Any, ...]
     seeds: tuple[int, ...]
-    """Of the finished runs."""
+    """The seeds of the finished runs."""
     accuracy: float | None
     """On `real_images` real images."""
     accuracy_deviation: float | None

@@ -32,7 +32,7 @@ class Progress:
 
     state: State = "waiting"
     accuracy: float | None = None
-    """Of the student, on `n` real images; of a stopped trial, when it was stopped."""
+    """The student's, on `n` real images; for a stopped trial, at the moment it was stopped."""
     agreement: float | None = None
     """With the teacher, on `n` synthetic images, if there are no real ones."""
     n: int = 0

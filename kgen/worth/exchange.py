@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kgen.journal.reading import Run
 
 FILE = "worth.json"
-"""In the run folder."""
+"""The name of the file in the run folder."""
 MAX_POINTS, MAX_BYTES = 100, 1 << 20
 """Limits on the number of points and the bytes of the file; one that exceeds them is not ours."""
 
@@ -59,7 +59,7 @@ class Worth(BaseModel):
 
     @property
     def rate(self) -> Rate | None:
-        """None until pool and photos have been measured."""
+        """None until the pool and the photos have been measured."""
         real = self.photographs
         return (
             exchange(self.synthetic.accuracy, [(p.images, p.accuracy) for p in real])

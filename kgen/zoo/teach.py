@@ -337,9 +337,9 @@ def crop_side(plan: Plan, epoch: int, full: int) -> int:
 
 
 def make_optimizer(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Weight decay applies to matrices and kernels only, or with C.1 to everything.
+    """With C.1, weight decay applies to everything; otherwise only to matrices and kernels.
 
-    That excludes biases, norms, tokens and position embeddings.
+    Biases, norms, tokens and position embeddings are then left out.
     """
     if plan.optimizer == "plain-sgd":
         return torch.optim.SGD(
