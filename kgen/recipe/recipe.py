@@ -168,8 +168,8 @@ class Recipe(Section):
     restart_optimizer: bool = False
     """Reset the generator's optimizer for each batch, but keep the generator's weights."""
     average_generators: bool = False
-    """With several processes: start all generators from the same weights, and replace the weights by
-    their mean after each round of batches.
+    """With several processes: start all generators from the same weights, and replace the weights
+    by their mean after each round of batches.
     """
     width: Annotated[int, Field(ge=4, le=512)] = 64
     """Channels of the generator's last block (the first has twice as many)."""
