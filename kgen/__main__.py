@@ -45,6 +45,7 @@ from kgen.cli.recipe_argument import read_recipe as read_recipe
 from kgen.data import classes
 from kgen.distributed.launch import TIMEOUT_SECONDS, ProcessError, ProcessLost, launched
 from kgen.errors import DiskError, KGenError
+from kgen.journal.journal import Journal
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, parse
 from kgen.system.terminal import replace_unprintable
@@ -134,8 +135,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Generate images and train a student; everything is saved in a run folder."""
-    from kgen.journal.runner import Runner
-
     if recipe == "-":
         if launched().size > 1:
             raise ProcessError(
@@ -167,6 +166,9 @@ def run(
         raise typer.Exit(
             process_commands.run(run_recipe, folder, as_json, checkpoint_every, timeout)
         )
+    Journal.require_free(folder)  # before torch is imported
+    from kgen.journal.runner import Runner
+
     raise typer.Exit(
         watch(lambda **o: Runner.new(run_recipe, folder, **o), as_json, checkpoint_every)
     )

@@ -63,12 +63,9 @@ class Journal:
         self._preview_bytes = 0
         self.run = Run(path)
 
-    @classmethod
-    def create(cls, path: str | Path, recipe: Recipe, **info: Any) -> Journal:
-        """A new run folder. JournalError if it already exists and is not empty.
-
-        A folder created here becomes a run when its recipe is written.
-        """
+    @staticmethod
+    def require_free(path: str | Path) -> None:
+        """Raises JournalError if no new run folder can have this path. Creates nothing."""
         path = Path(path)
         if not is_text(path):
             raise JournalError(
@@ -84,6 +81,15 @@ class Journal:
                 code="exists",
                 file=str(path),
             )
+
+    @classmethod
+    def create(cls, path: str | Path, recipe: Recipe, **info: Any) -> Journal:
+        """A new run folder. JournalError if it already exists and is not empty.
+
+        A folder created here becomes a run when its recipe is written.
+        """
+        path = Path(path)
+        cls.require_free(path)
         try:
             for subfolder in FOLDERS:
                 (path / subfolder).mkdir(parents=True, exist_ok=True)

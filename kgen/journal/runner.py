@@ -91,11 +91,12 @@ class Runner:
         on_progress: ActivityProgress = ignore_activity,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
-        """Check the recipe on this machine, then create the folder.
+        """Check the folder's name and the recipe on this machine, then create the folder.
 
         `world`: the processes of the run; this one is rank 0. Raises RecipeError, ZooError,
         JournalError, TermError.
         """
+        Journal.require_free(folder)  # before anything is loaded
         controls = controls or Controls()
         distillation = Distillation(
             recipe.as_typed_here(),

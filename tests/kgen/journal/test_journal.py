@@ -10,6 +10,8 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -28,6 +30,7 @@ from kgen.journal.reading import JournalError, open_run, read_checkpoint
 from kgen.journal.runner import Runner
 from kgen.recipe.recipe import Recipe
 from kgen.system import files
+from kgen.system.paths import ROOT
 from kgen.zoo import zoo
 from tests.support.errors import check, raises
 from tests.support.small import few_images, grain, mini, same_run, story
@@ -238,6 +241,25 @@ def test_nothing_is_written_over(tmp_path, whole):
     with raises(JournalError, "unwritable", file=str(tmp_path / "file" / "run")):
         Journal.create(tmp_path / "file" / "run", Recipe())
     assert before == {f: f.read_bytes() for f in whole.rglob("*") if f.is_file()}
+
+
+def test_a_taken_folder_is_noticed_before_anything_is_loaded(whole, monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("kgen.journal.runner.Distillation", load)
+    with raises(JournalError, "exists", "--out", file=str(whole)):
+        Runner.new(grain(), whole)
+    command = ["kgen", "run", "tiny", "--out", str(whole)]
+    program = (
+        "import sys; from kgen import __main__ as m; sys.argv = sys.argv[1:]\n"
+        "try: m.main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith(f"Error: {whole} "), done.stderr
 
 
 def test_a_finished_run_is_not_resumed(whole):
