@@ -47,6 +47,7 @@ from kgen.distributed.launch import TIMEOUT_SECONDS, ProcessError, ProcessLost, 
 from kgen.errors import DiskError, KGenError
 from kgen.journal.journal import Journal
 from kgen.journal.reading import open_run
+from kgen.phrases import count
 from kgen.recipe.recipe import Recipe, parse
 from kgen.system.terminal import replace_unprintable
 from kgen.tables import tables
@@ -363,7 +364,7 @@ def embed(
     added, total = embeddings.extend_table(
         list(texts or classes.texts()), path, model or embeddings.MODEL
     )
-    print(f"{path}: {added} new texts, {total} in total")
+    print(f"{path}: {count(added, 'new text')}, {total:,} in total")
 
 
 @cli.command()

@@ -19,6 +19,7 @@ from torch import Tensor
 from kgen.data.classes import TABLE as TABLE
 from kgen.data.classes import embedded
 from kgen.errors import KGenError
+from kgen.phrases import first_few, pip_install
 from kgen.system.files import write_durably
 from kgen.zoo.zoo import header
 
@@ -145,7 +146,7 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
     missing = list(dict.fromkeys(c for c in classes if c not in rows))
     if missing and not live:
         raise EmbeddingError(
-            f"No embedding for the class text(s) {', '.join(missing[:5])}. Set embedding to"
+            f"The table has no embedding for {first_few(missing)}. Set embedding to"
             " 'center', which needs no texts; set text_encoder to 'live', which needs"
             " sentence-transformers; or add the texts to the table with `python -m kgen embed`.",
             code="no-embedding",
@@ -175,7 +176,7 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise EmbeddingError(
-            "Encoding text needs sentence-transformers: pip install sentence-transformers.",
+            f"Encoding text needs sentence-transformers: {pip_install('sentence-transformers')}.",
             code="no-package",
             package="sentence-transformers",
         ) from None

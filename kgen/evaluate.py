@@ -13,6 +13,7 @@ from kgen.answers import UNKNOWN, Answers
 from kgen.data.data import DataError, RealImages
 from kgen.data.folders import Progress, ignore_progress
 from kgen.events import Score
+from kgen.phrases import count
 
 MAX_CONFUSIONS = 2_000
 BATCH, BATCH_VALUES = 500, 2**24
@@ -139,7 +140,7 @@ def guessing_remark(teacher: Score) -> tuple[str, str] | None:
         return None
     per_class = f", but only {mean:.1%} per class on average" if teacher.accuracy > mean else ""
     return (
-        f"The teacher classifies {teacher.accuracy:.1%} of {teacher.n:,} real images"
+        f"The teacher classifies {teacher.accuracy:.1%} of {count(teacher.n, 'real image')}"
         f" correctly{per_class}, which is not clearly better than guessing among {k} classes.",
         "Check its class names and their order, its mean and std, and that these images are what it"
         " was trained for.",

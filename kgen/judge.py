@@ -17,6 +17,7 @@ from kgen.data import classes
 from kgen.data.class_folders import normalize_name
 from kgen.evaluate import batch_slices
 from kgen.events import TeacherCard
+from kgen.phrases import count
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.teachers import Teacher
 from kgen.zoo import zoo
@@ -150,7 +151,7 @@ def _load_judge(
         )
     if network.card.channels != teacher.card.channels:
         return zoo.ZooError(
-            f"{name} expects images with {network.card.channels} channels, but these have"
+            f"{name} expects images with {count(network.card.channels, 'channel')}, but these have"
             f" {teacher.card.channels}.",
             code="other-channels",
             expected=network.card.channels,

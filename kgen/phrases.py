@@ -74,6 +74,20 @@ def duration(seconds: float | None) -> str:
     return "under a minute" if seconds < 45 else f"about {time_span(seconds)}"
 
 
+def rounded(n: float) -> str:
+    """A large number with about two digits: "850", "5.3 k", "340 k", "2.8 M", "133 M"."""
+    for unit in ("", " k", " M"):
+        if n < 999.5 or unit == " M":
+            break
+        n /= 1000
+    return f"{n:.1f}{unit}" if unit and n < 9.95 else f"{n:,.0f}{unit}"
+
+
+def pip_install(*packages: str) -> str:
+    """The command that installs optional packages, whether K-Gen is installed or a checkout."""
+    return f"pip install {' '.join(packages)}"
+
+
 def size(n: float) -> str:
     """Bytes as text: "0.4 kB", "12 MB", "1.3 GB"."""
     power = min(3, max(1, (len(str(round(n))) - 1) // 3))

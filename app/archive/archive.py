@@ -27,6 +27,7 @@ from app.web.publish import encode
 from kgen.errors import KGenError
 from kgen.events import term_names
 from kgen.journal.reading import RUN_NAME, JournalError, open_run
+from kgen.phrases import count
 from kgen.sweep.grid import is_sweep
 
 MAX_OPEN = 24
@@ -329,6 +330,7 @@ class Archive:
             )
         except IndexError:
             raise Missing(
-                f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}.",
+                f"Iteration {iteration + 1} has {count(len(batch['images']), 'image')},"
+                f" not {pos + 1}.",
                 code="unknown-image",
             ) from None

@@ -25,6 +25,7 @@ from app.archive.batchfile import (
 from app.archive.projection import nearest
 from app.archive.samples import RunBatches
 from kgen.journal.reading import JournalError
+from kgen.phrases import count
 from kgen.terms import BY_NAME
 
 NEIGHBORS = 7
@@ -52,7 +53,7 @@ def image_detail(
     with BatchFile(batches.path, iteration) as batch_file:
         if pos >= batch_file.n:
             raise BatchFileError(
-                f"Iteration {iteration + 1:,} has {batch_file.n:,} images, not {pos + 1:,}."
+                f"Iteration {iteration + 1:,} has {count(batch_file.n, 'image')}, not {pos + 1:,}."
             )
         cam, embedding = batch_file.row("cam", pos, 3), batch_file.row("embedding", pos, 2)
         warnings: list[str] = []
@@ -216,7 +217,7 @@ def neighbors(batches: RunBatches, iteration: int, pos: int, end: int) -> dict[s
     with BatchFile(batches.path, iteration) as batch_file:
         if pos >= batch_file.n:
             raise BatchFileError(
-                f"Iteration {iteration + 1:,} has {batch_file.n:,} images, not {pos + 1:,}."
+                f"Iteration {iteration + 1:,} has {count(batch_file.n, 'image')}, not {pos + 1:,}."
             )
         query = batch_file.row("embedding", pos, 2)
         files = min(MAX_FILES, max(1, MAX_COMPARED // batch_file.n), end)

@@ -17,6 +17,7 @@ from app.web.errors import Missing
 from app.web.publish import encode
 from kgen import events
 from kgen.journal.reading import JournalError, Run
+from kgen.phrases import count
 from kgen.zoo import zoo
 
 MAX_TESTS = 500
@@ -128,7 +129,8 @@ class OpenRun:
         files, started = moments.views[:MAX_VIEWS], moments.state.started
         if started is None or not 0 < test <= len(files):
             raise Missing(
-                f"This run has the student's view for {len(files)} tests; there is no test {test}.",
+                f"This run has the student's view for {count(len(files), 'test')}; there is"
+                f" no test {test}.",
                 code="unknown-test",
             )
         with self._views_lock:

@@ -21,6 +21,7 @@ from tomlkit.exceptions import TOMLKitError
 from app.lessons import glossary, metrics, prose
 from app.live.format import percentage, points
 from kgen.errors import KGenError
+from kgen.phrases import count
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
 from kgen.system.paths import ASSETS
@@ -240,7 +241,7 @@ def summarize(kind: metrics.Kind, values: list[Any]) -> str:
         if kind == "percent"
         else f"{formatted} ± {deviation:.{digits}f}"
     )
-    return f"{text}, {len(values)} seeds"
+    return f"{text}, {count(len(values), 'seed')}"
 
 
 def flipped_fields(lesson: Lesson) -> list[list[str]]:

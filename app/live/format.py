@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+from kgen.phrases import count
+
 FEW_IMAGES = 50
 """With fewer images than this, a percentage would suggest false precision."""
 SHARE_DIGITS = 6
@@ -43,7 +45,7 @@ def percent(share: float) -> str:
 
 
 def images(n: int) -> str:
-    return "1 image" if n == 1 else f"{number(n)} images"
+    return count(n, "image")
 
 
 def target_label(target: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.live.format import FEW_IMAGES, images, number, percent
+from kgen.phrases import count
 
 if TYPE_CHECKING:
     from app.live.view import Situation, State
@@ -111,7 +112,7 @@ def _student_progress(state: State) -> Segments:
     return [
         _text(
             f" The student has taken {number(state.student_step)} of"
-            f" {number(state.started.student_steps)} steps."
+            f" {count(state.started.student_steps, 'step')}."
         )
     ]
 
@@ -172,7 +173,7 @@ def replay_sentence(state: State, new_images: int | None) -> Segments:
         state.recipe["generator_steps"],
     )
     student_status = (
-        f" Student: {number(state.student_step)} of {number(started.student_steps)} steps"
+        f" Student: {number(state.student_step)} of {count(started.student_steps, 'step')}"
         if state.student_step
         else ""
     )
@@ -266,7 +267,7 @@ def saved_work(state: State, checkpoint: int | None) -> str:
             " redone."
         )
     student = (
-        f" and the student after {number(state.student_step)} steps" if state.student_step else ""
+        f" and the student after {count(state.student_step, 'step')}" if state.student_step else ""
     )
     return f"All finished work is saved: {images(state.pool_images)}{student}."
 

@@ -13,6 +13,7 @@ from app.live import format, narration, scales
 from app.live.state import ENDED, OPINION, Curve, State
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
+from kgen.phrases import count
 from kgen.system.paths import last_part
 
 ACTIVE = ("starting", "running", "paused", "stopping")
@@ -122,7 +123,7 @@ def progress(state: State, phase: str) -> dict[str, Any]:
     planned = format.number(state.iterations)
     label = f"Iteration {format.number(now)} of {planned}"
     if phase not in (*ACTIVE, "finished"):
-        label = f"{format.number(state.iterations_done)} of {planned} iterations"
+        label = f"{format.number(state.iterations_done)} of {count(state.iterations, 'iteration')}"
     return {
         "label": label,
         "share": round(share, 4),

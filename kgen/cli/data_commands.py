@@ -13,6 +13,7 @@ from kgen.cli.console import progress_bar
 from kgen.cli.progress import Json
 from kgen.data import collection
 from kgen.data.data import DataError
+from kgen.phrases import count
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A data set listed by `python -m kgen data list`.")
@@ -36,7 +37,7 @@ def list_sets(as_json: Json = False) -> None:
             progress.print_line(json.dumps(installed.to_json()))
             continue
         counts = (
-            f"{installed.train:,} training and {installed.test:,} test images"
+            f"{installed.train:,} training and {count(installed.test, 'test image')}"
             if installed.train or installed.test
             else "not on this machine"
         )
@@ -94,7 +95,7 @@ def check(
     else:
         progress.print_line(
             f"{name}: "
-            + ", ".join(f"{n:,} {split} images" for split, n in counts.items())
+            + ", ".join(count(n, f"{split} image") for split, n in counts.items())
             + (f"; {len(unreadable)} cannot be read." if unreadable else "; all can be read.")
         )
         for sentence in unreadable[:20]:
@@ -149,8 +150,8 @@ def add(
         progress.print_line(json.dumps({"name": name, "folder": str(added.folder), **fields}))
         return
     progress.print_line(
-        f"{added.folder}: {train:,} training and {test:,} test images of"
-        f" {len(added.train | added.test)} classes."
+        f"{added.folder}: {train:,} training and {count(test, 'test image')} of"
+        f" {count(len(added.train | added.test), 'class')}."
     )
     if added.unreadable:
         progress.print_line(
@@ -172,5 +173,6 @@ def get(name: Name) -> None:
     collection.get(name)
     installed = collection.installed(name)
     progress.print_line(
-        f"{installed.train:,} training and {installed.test:,} test images are on this machine."
+        f"{installed.train:,} training and {count(installed.test, 'test image')} are on this"
+        " machine."
     )

@@ -12,6 +12,7 @@ from kgen.cli.console import console
 from kgen.cli.image_progress import ImageProgress
 from kgen.cli.progress import Json, print_line
 from kgen.journal.reading import open_run
+from kgen.phrases import count
 from kgen.recipe.recipe import parse
 from kgen.system.paths import typed_path
 from kgen.zoo.zoo import ZooError
@@ -102,7 +103,7 @@ def evaluate(
     for text, remedy in remarks:
         console.print(f"Note: {text} {remedy}", soft_wrap=True)
     print_line(
-        f"student {result.accuracy:.2%} of {result.n:,} real images (teacher"
+        f"student {result.accuracy:.2%} of {count(result.n, 'real image')} (teacher"
         f" {teacher.accuracy:.2%})"
     )
     for c, share in zip(selected, result.per_class):

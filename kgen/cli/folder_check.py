@@ -27,7 +27,7 @@ from kgen.data.class_folders import FolderReport
 from kgen.data.data import DataError
 from kgen.data.folders import Progress
 from kgen.errors import KGenError
-from kgen.phrases import did_you_mean, failed_check
+from kgen.phrases import count, did_you_mean, failed_check
 from kgen.zoo import zoo
 
 MAX_LISTED, MAX_MISSING = 20, 10
@@ -143,5 +143,6 @@ def _print(report: FolderReport) -> None:
         console.print(f"Note: {text} {remedy}", soft_wrap=True)
     used = Path(report.source) / report.split if report.split else report.source
     print_line(
-        f"{used}: {report.images:,} images of {len(present):,} of {len(report.classes):,} classes."
+        f"{used}: {count(report.images, 'image')} of {len(present):,} of"
+        f" {count(len(report.classes), 'class')}."
     )

@@ -21,6 +21,7 @@ from kgen.engine.setting import select_device
 from kgen.errors import KGenError
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner, resume_follower
+from kgen.phrases import pip_install
 from kgen.recipe.recipe import Recipe
 
 
@@ -75,7 +76,7 @@ def _device(recipe: Recipe) -> str:
     if not importlib.util.find_spec("accelerate"):
         raise ProcessError(
             "A run with several processes needs the package accelerate, which is not installed:"
-            " pip install 'kgen-explorer[multi]', or pip install accelerate.",
+            f" {pip_install('accelerate')}.",
             code="not-installed",
             package="accelerate",
         )

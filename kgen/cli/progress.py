@@ -16,7 +16,7 @@ from kgen.cli.console import console, progress_bar
 from kgen.cli.image_progress import LINE_SECONDS, ImageProgress, describe
 from kgen.distributed.launch import launch_command
 from kgen.engine.controls import Controls
-from kgen.phrases import duration
+from kgen.phrases import count, duration
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -56,20 +56,21 @@ class RunDisplay:
         if isinstance(e, events.RunStarted):
             formats = f", {e.computing}" if e.formats else ""
             self.line(
-                f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget"
-                f" {e.budget_images:,} images, on {e.device}{formats}"
+                f"{e.name}: teacher {e.teacher.title}, {count(len(e.classes), 'class')}, budget"
+                f" {count(e.budget_images, 'image')}, on {e.device}{formats}"
             )
         elif isinstance(e, events.Warned):
             self.line(f"Warning: {e.text} {e.remedy}")
         elif isinstance(e, events.Evaluated):
+            n = e.student.n
             metric = (
-                ("of all {:,} real images" if e.final else "of {:,} real images")
+                ("of all {}" if e.final else "of {}").format(count(n, "real image"))
                 if e.student.real
-                else "agreement with the teacher on {:,} held-out synthetic images"
+                else f"agreement with the teacher on {count(n, 'held-out synthetic image')}"
             )
             self.status = (
-                f"student {e.student.accuracy:.1%} {metric.format(e.student.n)}, {e.pool_images:,}"
-                " synthetic images"
+                f"student {e.student.accuracy:.1%} {metric},"
+                f" {count(e.pool_images, 'synthetic image')}"
             )
             self.teacher = f", teacher {e.teacher.accuracy:.2%}" if e.teacher else ""
             self.line(
@@ -83,13 +84,14 @@ class RunDisplay:
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
                 + (
-                    f" Accuracy on {e.n:,} real images: student {e.accuracy:.2%}{self.teacher}."
+                    f" Accuracy on {count(e.n or 0, 'real image')}: student"
+                    f" {e.accuracy:.2%}{self.teacher}."
                     if e.accuracy is not None
                     else ""
                 )
                 + (
-                    f" The student agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out"
-                    " synthetic images; there were no real ones."
+                    f" The student agrees with the teacher on {e.agreement:.2%} of"
+                    f" {count(e.n or 0, 'held-out synthetic image')}; there were no real ones."
                     if e.agreement is not None
                     else ""
                 )
@@ -105,15 +107,15 @@ class RunDisplay:
         self.completed = max(self.completed, completed)
         self._first = self._first or (e.t, self.completed)
         if self.bar:
-            count = f"{int(self.completed)} of {self.iterations} iterations"
+            progress = f"{int(self.completed)} of {count(self.iterations, 'iteration')}"
             self.bar.update(
                 self.task,
                 completed=self.completed,
                 total=self.iterations,
-                note=self.status or ", ".join(filter(None, (count, note))),
+                note=self.status or ", ".join(filter(None, (progress, note))),
             )
         elif time.monotonic() - self._last_line >= QUIET_SECONDS:
-            parts = [f"{int(self.completed)} of {self.iterations} iterations", note]
+            parts = [f"{int(self.completed)} of {count(self.iterations, 'iteration')}", note]
             parts.append(self._time_left(e.t))
             self.line(f"{e.t:7.1f} s  {', '.join(filter(None, parts))}")
 
@@ -198,7 +200,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
             elif not as_json:
                 display.line(
                     f"{recipe.name}: continuing after {runner.resumed_at} of"
-                    f" {display.iterations} iterations"
+                    f" {count(display.iterations, 'iteration')}"
                 )
             last = runner.run()
         except KeyboardInterrupt:

@@ -445,7 +445,7 @@ class _Terminal:
 def _result(update: Update) -> str:
     fields = update.fields
     if fields["accuracy"] is not None:
-        return f"{fields['accuracy']:.2%} of {fields['n']:,} real images"
+        return f"{fields['accuracy']:.2%} of {count(fields['n'], 'real image')}"
     if fields["agreement"] is not None:
-        return f"agreement {fields['agreement']:.2%} on {fields['n']:,} synthetic images"
+        return f"agreement {fields['agreement']:.2%} on {count(fields['n'], 'synthetic image')}"
     return "no student"

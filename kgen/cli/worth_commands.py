@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 from kgen.cli.console import console, progress_bar, text_console
 from kgen.cli.progress import Json, print_line
 from kgen.journal.reading import open_run
+from kgen.phrases import count
 from kgen.system.paths import typed_path
 from kgen.worth.exchange import Point, Worth, summary
 
@@ -87,7 +88,7 @@ def _print_point(point: Point, as_json: bool) -> None:
 
 
 def _point_label(point: Point) -> str:
-    return f"{point.images:,} real photos" if point.real else f"{point.images:,} synthetic images"
+    return count(point.images, "real photo" if point.real else "synthetic image")
 
 
 def _table(result: Worth) -> Grid:
@@ -96,7 +97,7 @@ def _table(result: Worth) -> Grid:
         "accuracy",
         box=SIMPLE,
         caption=(
-            f"of {result.n:,} real test images, after {result.steps:,} steps each,"
+            f"of {count(result.n, 'real test image')}, after {result.steps:,} steps each,"
             f" seed {result.seed}"
         ),
         caption_justify="left",

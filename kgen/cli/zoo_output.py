@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Table as Grid
 
 from kgen.cli.console import console, progress_bar, text_column, text_console
+from kgen.phrases import count, rounded
 from kgen.recipes import recipes
 from kgen.zoo import inventory
 from kgen.zoo.download import Progress as Downloaded
@@ -39,7 +40,7 @@ def list_zoo(as_json: bool) -> None:
             )
             grid.add_column(no_wrap=True)  # users have to type the name
             for row in rows:
-                size = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else ""
+                size = rounded(row["parameters"]) if row["parameters"] else ""
                 accuracy = f"{row['accuracy']:.1%}" if row["accuracy"] else ""
                 grid.add_row(
                     row["name"],
@@ -93,7 +94,7 @@ def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
         )
     else:
         print(
-            f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of"
+            f"{plan.file}: {card.title}, {rounded(card.parameters)} parameters, images of"
             f" {card.side} × {card.side}; {verification}."
         )
         command = f"python -m kgen run imagenet-peek --set teacher={plan.name}"
@@ -178,8 +179,11 @@ def watch_teaching(
     spec = teach.finish(teacher, train, held_out, test, plan)
     zoo.save_network(zoo.halved(teacher) if half else teacher, out, spec)
     held_out_text = (
-        f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out images"
+        f", {spec['held_out_accuracy']:.2%} of {count(len(held_out), 'held-out image')}"
         if held_out
         else ""
     )
-    print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held_out_text}")
+    print(
+        f"{out}: {spec['card']['accuracy']:.2%} of {count(len(test), 'real test image')}"
+        f"{held_out_text}"
+    )

@@ -18,7 +18,7 @@ from typing import Any
 from kgen.data import classes, images
 from kgen.data.images import DataError
 from kgen.data.listing import Listing, Member
-from kgen.phrases import first_few
+from kgen.phrases import count, first_few
 
 TEST = ("test", "testing", "val", "valid", "validation", "eval")
 TRAIN = ("train", "training")
@@ -140,7 +140,7 @@ class FolderReport:
         if strangers:
             n = sum(row.images for row in strangers)
             text = (
-                f"{_plural(n, 'real image')} in {_plural(len(strangers), 'folder')}"
+                f"{count(n, 'real image')} in {count(len(strangers), 'folder')}"
                 f" {'is' if n == 1 else 'are'} not used"
             )
             reasons = _some([f"{row.folder} ({row.reason})" for row in strangers])
@@ -160,7 +160,7 @@ class FolderReport:
             places += [f"Folder without images: {_some(empty)}."] if empty else []
             found.append(
                 (
-                    f"{len(self.missing)} of {len(self.classes)} selected classes"
+                    f"{len(self.missing)} of {count(len(self.classes), 'selected class')}"
                     f" {'has' if len(self.missing) == 1 else 'have'} no real test images; accuracy"
                     f" covers only the others. {' '.join(places)}",
                     "Add images of them, or select only the other classes.",
@@ -177,7 +177,7 @@ class FolderReport:
         if self.closed and public:
             n = len(self.closed)
             verb = "is" if n == 1 else "are"
-            text = f"{_plural(n, 'folder')} cannot be opened and {verb} left out."
+            text = f"{count(n, 'folder')} cannot be opened and {verb} left out."
             found.append((text, "python -m kgen data check lists them."))
         elif self.closed:
             places = [f"{folder} ({reason})" for folder, reason in self.closed]
@@ -204,8 +204,7 @@ def unreadable_remark(unreadable: dict[str, str], source: str | None = None) -> 
     places = [f"{shown(file)} ({reason})" for file, reason in unreadable.items()]
     verb = "is" if len(places) == 1 else "are"
     return (
-        f"{_plural(len(places), 'real image')} cannot be read and {verb} left out:"
-        f" {_some(places)}.",
+        f"{count(len(places), 'real image')} cannot be read and {verb} left out: {_some(places)}.",
         "Replace or remove the named files.",
     )
 
@@ -353,11 +352,11 @@ def _no_images(
         )
     examples = ", ".join(repr(names[c]) for c in selected[:3])
     strangers = [
-        f"{row.folder} with {_plural(row.images, 'image')}"
+        f"{row.folder} with {count(row.images, 'image')}"
         for row in report.ignored
         if row.images and row.folder != LOOSE
     ]
-    strangers += [f"{_plural(loose, 'image')} outside the subfolders"] if loose else []
+    strangers += [f"{count(loose, 'image')} outside the subfolders"] if loose else []
     kinds = [f"{n:,} {suffix}" for suffix, n in report.unsupported.most_common()]
     there = [
         *([f"Found: {_some(strangers)}."] if strangers else []),
@@ -497,10 +496,6 @@ def _has_named_files(listing: Listing, root: Folder, labels: _Labels) -> bool:
     return any(
         len(parts) == 1 and labels.of_wnid(parts[0]) is not None for parts, _ in listing.below(root)
     )
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _some(items: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
+from kgen.phrases import count
 from kgen.recipe.recipe import Recipe, RecipeError
 
 
@@ -71,8 +72,9 @@ def check_divides(recipe: Recipe, processes: int) -> None:
     batches = recipe.epochs * recipe.iterations
     if batches < processes:
         raise RecipeError(
-            f"The recipe makes {batches} batches of images ('epochs' times 'iterations'), fewer"
-            f" than the {processes} processes that would share them. Start at most {batches}.",
+            f"The recipe makes {count(batches, 'batch')} of images ('epochs' times 'iterations'),"
+            f" fewer than the {processes} processes that would share them. Start at most"
+            f" {batches}.",
             code="too-many-processes",
             field="epochs",
             value=recipe.epochs,
@@ -81,7 +83,7 @@ def check_divides(recipe: Recipe, processes: int) -> None:
         )
     if batches % processes and len(recipe.resolutions) > 1:
         raise RecipeError(
-            f"The recipe makes {batches} batches of images per resolution ('epochs' times"
+            f"The recipe makes {count(batches, 'batch')} of images per resolution ('epochs' times"
             " 'iterations'). With several resolutions, this must be a multiple of the number of"
             f" processes, {processes}: change 'epochs' or 'iterations', or start a different number"
             " of processes.",

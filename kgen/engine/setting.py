@@ -208,8 +208,9 @@ class Setting:
         if (self.student_total or world.size > 1) and not self._pools_fill(smallest_budget):
             shared = f" and {world.size} processes" if world.size > 1 else ""
             raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {smallest_budget} images,"
-                f" spread over {recipe.epochs} epochs{shared}, leaves the pool empty when student"
+                f"Recipe field 'ratio' is {recipe.ratio}: a budget of"
+                f" {count(smallest_budget, 'image')}, spread over"
+                f" {count(recipe.epochs, 'epoch')}{shared}, leaves the pool empty when student"
                 " training begins. Raise 'ratio', or lower 'epochs'.",
                 code="too-small",
                 field="ratio",
@@ -261,8 +262,8 @@ class Setting:
         images = self.budget_pixels // len(self.sides) // side**2
         if images < 1:
             raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for"
-                f" {len(self.sides)} resolution(s) cannot hold a {side} × {side} image."
+                f"Recipe field 'ratio' is {recipe.ratio}: {count(self.budget_pixels, 'pixel')}"
+                f" for {count(len(self.sides), 'resolution')} cannot hold a {side} × {side} image."
                 " Raise 'ratio'.",
                 code="too-small",
                 field="ratio",

@@ -12,6 +12,7 @@ from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import RealImages
 from kgen.engine.setting import Setting
 from kgen.nets import own_code
+from kgen.phrases import count
 from kgen.recipes import resolutions
 
 NO_ACTION = "No action needed."
@@ -45,12 +46,12 @@ def _image_warnings(setting: Setting) -> list[tuple[str, str]]:
     kept = sum(batch - setting.held_out(batch) for batch in batches)
     generated = kept * r.total_iterations // len(batches)
     if r.pool_policy == "spread" and generated < budget - max(batches) // 2:
-        text = f"The run makes {generated:,} images, but the budget holds {budget:,}."
+        text = f"The run makes {count(generated, 'image')}, but the budget holds {budget:,}."
         found.append((text, "Add epochs or iterations, or lower the ratio."))
     if setting.student_total and budget < len(setting.selected):
         text = (
-            f"The budget holds {budget:,} images of {len(setting.selected):,} classes, so the"
-            " student never sees some of the classes."
+            f"The budget holds {count(budget, 'image')} of {len(setting.selected):,} classes, so"
+            " the student never sees some of the classes."
         )
         found.append((text, "Raise the ratio, or select fewer classes."))
     return found
@@ -112,7 +113,7 @@ def _real_image_warnings(setting: Setting, real: RealImages) -> list[tuple[str, 
     missing = len(set(setting.selected).difference(np.unique(real.labels).tolist()))
     if missing:
         text = (
-            f"{missing} of {len(setting.selected)} selected classes"
+            f"{missing} of {count(len(setting.selected), 'selected class')}"
             f" {'has' if missing == 1 else 'have'} no real test images;"
             " accuracy covers only the others."
         )
@@ -165,7 +166,7 @@ def _process_warnings(setting: Setting) -> list[tuple[str, str]]:
     batches = r.epochs * r.iterations
     if batches % processes:
         text = (
-            f"{processes} processes cannot divide {batches} batches of images evenly, so"
+            f"{processes} processes cannot divide {count(batches, 'batch')} of images evenly, so"
             f" {processes - batches % processes} of them wait in the last round."
         )
         found.append(

@@ -15,6 +15,7 @@ from kgen import __version__
 from kgen.errors import ExportError
 from kgen.events import Evaluated, RunStarted
 from kgen.journal.reading import Run, open_run
+from kgen.phrases import count, pip_install
 from kgen.system.files import write_folder
 from kgen.zoo import zoo
 
@@ -25,11 +26,7 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 def missing_packages() -> str:
     """A sentence with the packages missing for student.onnx; empty if none are."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    return (
-        f"student.onnx needs {', '.join(missing)}: pip install {' '.join(PACKAGES)}"
-        if missing
-        else ""
-    )
+    return f"student.onnx needs {', '.join(missing)}: {pip_install(*PACKAGES)}" if missing else ""
 
 
 def export(
@@ -171,7 +168,7 @@ def documents(facts: dict[str, Any]) -> dict[str, str]:
     torch, runtime = TORCH_EXAMPLE.replace("SHAPE", shape), ONNX_EXAMPLE.replace("SHAPE", shape)
     onnx = f"\n## With onnxruntime only\n\n```python\n{runtime}```\n"
     no_onnx = (
-        f"\nThere is no student.onnx here. To add one, `pip install {' '.join(PACKAGES)}` and"
+        f"\nThere is no student.onnx here. To add one, `{pip_install(*PACKAGES)}` and"
         " export with `--onnx`.\n"
     )
     size = f"{student['parameters']:,} parameters{_macs(student)}"
@@ -195,17 +192,18 @@ Everything else, including the recipe, is in card.json.
 
 def _result_sentence(facts: dict[str, Any]) -> str:
     scope, teacher = (
-        f"among {len(facts['classes_of_the_run'])} classes",
+        f"among {count(len(facts['classes_of_the_run']), 'class')}",
         facts["teacher"]["accuracy"],
     )
     if facts["accuracy"] is None:
         return (
-            f". It agrees with its\nteacher on {facts['agreement']:.2%} of {facts['n']:,} held-out"
-            f" synthetic images, {scope}. There were no real test images."
+            f". It agrees with its\nteacher on {facts['agreement']:.2%} of "
+            f"{count(facts['n'], 'held-out synthetic image')}, {scope}."
+            " There were no real test images."
         )
     return (
-        f": {facts['accuracy']:.2%} of {facts['n']:,} real images classified correctly\n{scope}"
-        + (f" (teacher {teacher:.2%})." if teacher is not None else ".")
+        f": {facts['accuracy']:.2%} of {count(facts['n'], 'real image')} classified"
+        f" correctly\n{scope}" + (f" (teacher {teacher:.2%})." if teacher is not None else ".")
     )
 
 

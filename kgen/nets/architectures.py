@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgen.errors import KGenError
 from kgen.nets.arguments import ELSEWHERE, is_allowed, not_taken, to_text
-from kgen.phrases import short_message
+from kgen.phrases import count, short_message
 
 if TYPE_CHECKING:
     from kgen.nets.network import Network
@@ -210,7 +210,8 @@ def _from_libraries(
         if not isinstance(error, (RuntimeError, TypeError, AssertionError)):
             raise
         raise ArchitectureError(  # an unknown tag; unsupported channels or classes
-            f"timm cannot build {name!r} for {channels} channels and {classes} classes ({error})."
+            f"timm cannot build {name!r} for {count(channels, 'channel')} and"
+            f" {count(classes, 'class')} ({error})."
         ) from None
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from kgen.nets.network import Network
+from kgen.phrases import count
 
 TRIED = 3
 """How many images a network is tried on."""
@@ -118,7 +119,8 @@ def _last_linear(network: nn.Module, x: Tensor) -> str:
     except Exception as error:  # an unknown network can raise anything about sizes
         reason = str(error).partition("\n")[0].strip().rstrip(".")[:150]
         raise NotSplittable(
-            f"it does not accept images of {x.shape[2]} × {x.shape[3]} with {x.shape[1]} channels"
+            f"it does not accept images of {x.shape[2]} × {x.shape[3]} with"
+            f" {count(x.shape[1], 'channel')}"
             f" ({reason}); specify the size of its images with --side"
         ) from None
     finally:

@@ -8,7 +8,7 @@ from torch import nn
 
 from kgen.engine.synthesis import Diverged
 from kgen.keyregion import gaussian_target
-from kgen.phrases import short_message
+from kgen.phrases import count, short_message
 from kgen.preflight import probes
 from kgen.preflight.request import Row
 from kgen.teachers import MapKind, Teacher
@@ -148,7 +148,7 @@ def batch_norm(network: nn.Module) -> Row:
         return Row(
             name="BatchNorm",
             status="warn",
-            finding=f"{layers} layers, all with the statistics of an untrained network",
+            finding=f"{count(layers, 'layer')}, all with the statistics of an untrained network",
             advice=advice,
         )
     if layers:
@@ -156,7 +156,7 @@ def batch_norm(network: nn.Module) -> Row:
         return Row(
             name="BatchNorm",
             status="ok",
-            finding=f"{layers} layers store statistics of the training data",
+            finding=f"{count(layers, 'layer')} with statistics of the training data",
             advice=advice,
         )
     return Row(

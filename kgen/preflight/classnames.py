@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kgen.data import classes
-from kgen.phrases import did_you_mean
+from kgen.phrases import count, did_you_mean
 from kgen.preflight.errors import PreflightError
 
 MAX_BYTES = 2**24
@@ -171,8 +171,8 @@ def _from_lines(file: str, text: str) -> ClassNames:
     names = _without_indices(file, found) or ClassNames(tuple(found))
     if not comments:
         return names
-    count = f"{comments} comment{'s' * (comments > 1)}"
-    return names._replace(source=f"{names.source or f'from {file}'}, without {count}")
+    source = names.source or f"from {file}"
+    return names._replace(source=f"{source}, without {count(comments, 'comment')}")
 
 
 def _without_indices(file: str, lines: list[str]) -> ClassNames | None:
@@ -398,8 +398,8 @@ def _split_header(file: str, rows: list[list[str]]) -> tuple[list[str], list[lis
     if len(first) == 2 and len(numbers) == 1:
         return ["index" if i in numbers else "name" for i in range(2)], rows
     raise PreflightError(
-        f"The class names in {file} have {len(first)} columns and no header that names them;"
-        " expected a first row such as index,name.",
+        f"The class names in {file} have {count(len(first), 'column')} and no header that names"
+        " them; expected a first row such as index,name.",
         code="invalid-classes",
         file=file,
     )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from kgen import embeddings
 from kgen.data.classes import embedded
-from kgen.phrases import MAX_LISTED, and_more, first_few
+from kgen.phrases import MAX_LISTED, and_more, count, first_few
 from kgen.preflight.request import Row
 from kgen.system import shell
 
@@ -23,7 +23,7 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
         return Row(
             name="classes",
             status="fail",
-            finding=f"{_count(outputs)} and no names",
+            finding=f"{count(outputs, 'class')} and no names",
             advice=(
                 "List the names in the order of the outputs: --classes cat,dog or a file with one"
                 " name per line."
@@ -43,7 +43,7 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
         return Row(
             name="classes",
             status="fail",
-            finding=f"{_count(outputs)} but {len(names)} name{'s' * (len(names) > 1)}",
+            finding=f"{count(outputs, 'class')} but {count(len(names), 'name')}",
             advice=(
                 "List as many names as the network has outputs, in the same order."
                 + (f" They were read {source}." if source else "")
@@ -52,7 +52,7 @@ def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> 
     return Row(
         name="classes",
         status="ok",
-        finding=f"{_count(outputs)}, {len(names)} names: {first_few(names)}",
+        finding=f"{count(outputs, 'class')}, {count(len(names), 'name')}: {first_few(names)}",
         advice=f"Read {source}." if source else "",
     )
 
@@ -120,7 +120,3 @@ def _close(names: list[str], rows: dict[str, int]) -> list[tuple[str, str]]:
         return []
     table = load_file(embeddings.TABLE)["embedding"].float()[[rows[name] for name in names]]
     return [(names[a], names[b]) for a, b in embeddings.close_pairs(table)]
-
-
-def _count(outputs: int) -> str:
-    return f"{outputs} class{'es' * (outputs != 1)}"

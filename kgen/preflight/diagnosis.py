@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kgen.nets import architectures
-from kgen.phrases import first_few
+from kgen.phrases import count, first_few
 from kgen.preflight.matching import Fit, Head, format_shape, other_head
 from kgen.preflight.nearest import nearest
 from kgen.zoo.zoo import ZooError
@@ -221,7 +221,7 @@ def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
         )
     weights = [(n, t) for n, t in others.items() if t.ndim == 2]
     parts = first_few([f"{n} ({format_shape(t)})" for n, t in weights])
-    layers = f"{len(weights)} layers" if len(weights) != 1 else "1 layer"
+    layers = count(len(weights), "layer")
     if len(weights) == 1 and not inside:
         (there, _), old = weights[0], f"{layer}."
         new = f"{there.removesuffix('weight')}"

@@ -18,7 +18,7 @@ from kgen.data import classes
 from kgen.events import TeacherCard
 from kgen.nets import own_code
 from kgen.nets.arguments import to_text
-from kgen.phrases import first_few, short_message
+from kgen.phrases import count, first_few, rounded, short_message, size
 from kgen.preflight import capabilities, classtexts, diagnosis, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_PER_CLASS, TeacherDefaults
 from kgen.preflight.register import save_teacher
@@ -140,9 +140,9 @@ class Examination:
 
     def read_file(self) -> None:
         path = Path(self.request.path)
-        size = path.stat().st_size if path.is_file() else 0
+        n_bytes = path.stat().st_size if path.is_file() else 0
         try:
-            with self._limited(3 * size, READING_SECONDS):
+            with self._limited(3 * n_bytes, READING_SECONDS):
                 self.checkpoint = checkpoints.open_checkpoint(path)
                 if len(self.checkpoint.sets) == 1:  # otherwise the ones that were taken
                     checkpoints.check_numbers(path, self.checkpoint.tensors)
@@ -155,13 +155,15 @@ class Examination:
                 f"{path} needs more memory than its size justifies; it is damaged or malicious.",
             )
         sets = self.checkpoint.sets
-        count = f"{sum(len(s.tensors) for s in sets):,} tensors"
+        contents = count(sum(len(s.tensors) for s in sets), "tensor")
         if len(sets) > 1:
-            count += f" in {', '.join(repr(s.name) if s.name else 'the top level' for s in sets)}"
+            contents += (
+                f" in {', '.join(repr(s.name) if s.name else 'the top level' for s in sets)}"
+            )
         self.report_row(
             "file",
             "ok",
-            f"{self.checkpoint.kind}, {size / 1e6:.1f} MB, {count}, SHA-256 {sha256[:12]}…",
+            f"{self.checkpoint.kind}, {size(n_bytes)}, {contents}, SHA-256 {sha256[:12]}…",
         )
 
     def _reject(self, error: ZooError) -> NoReturn:
@@ -213,7 +215,7 @@ class Examination:
         self.report_row(
             "architecture",
             "ok",
-            f"{title}, {parameters / 1e6:.2f} M parameters",
+            f"{title}, {rounded(parameters)} parameters",
             f"The check ran the code in {self.user_code.file}, and so will every run."
             if self.user_code
             else "",
@@ -291,8 +293,7 @@ class Examination:
         # by order, names do not matter and every tensor is used
         suspicious = [] if self.request.by_order else matching.suspicious(fit)
         if fit.complete and (ignored := matching.unused(fit)):
-            count = f"{len(ignored)} tensor{'s' * (len(ignored) > 1)}"
-            findings.append(f"ignored {count}: {first_few(ignored)}")
+            findings.append(f"ignored {count(len(ignored), 'tensor')}: {first_few(ignored)}")
             if suspicious:
                 advice.append(
                     f"If the network uses {first_few(suspicious)}, its architecture is a different"
@@ -380,7 +381,7 @@ class Examination:
             advice = "The card names the wrong data set: set --data to the right one."
         self.fail(
             "input",
-            f"{_counted(channels, 'channel')} in the file, but {known.value} {known.source}",
+            f"{count(channels, 'channel')} in the file, but {known.value} {known.source}",
             advice,
         )
 
@@ -392,11 +393,11 @@ class Examination:
         self._check_channels(fit.channels)
         mean, std = known.normalization(fit.network, fit.channels, self.normalize)
         if len(mean.value) != fit.channels:
-            numbers = _counted(len(mean.value), "number")
+            numbers = count(len(mean.value), "number")
             self.fail(
                 "normalization",
-                f"{numbers} ({mean.source}), but images have {_counted(fit.channels, 'channel')}",
-                f"Set --mean and --std, with {_counted(fit.channels, 'number')} each.",
+                f"{numbers} ({mean.source}), but images have {count(fit.channels, 'channel')}",
+                f"Set --mean and --std, with {count(fit.channels, 'number')} each.",
             )
         normalization = (
             f"mean {_format_numbers(mean.value)}, std {_format_numbers(std.value)} of pixels in"
@@ -467,7 +468,7 @@ class Examination:
         )
         text = (
             f"{side.value} × {side.value} pixels ({side.source}),"
-            f" {_counted(fit.channels, 'channel')} (from the file)"
+            f" {count(fit.channels, 'channel')} (from the file)"
         )
         self.report_row(
             "input",
@@ -511,7 +512,7 @@ class Examination:
             self.report_row(
                 "memory budget",
                 "ok",
-                f"a share of {known.value:,} training images ({known.source})",
+                f"a share of {count(known.value, 'training image')} ({known.source})",
             )
         else:
             self.report_row(
@@ -535,10 +536,6 @@ class Examination:
                 f"Set --data if it is one of: {', '.join(classes.known())}; or use your own folder"
                 " in a run: --set real_images=FOLDER.",
             )
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _format_numbers(values: Sequence[float]) -> str:

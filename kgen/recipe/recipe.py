@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from kgen.errors import KGenError
+from kgen.phrases import count
 from kgen.recipe import errors
 from kgen.recipe.fields import Optimizers, Radii, Section, Target, Weights
 from kgen.system.paths import PathError, typed_path
@@ -287,8 +288,9 @@ class Recipe(Section):
     def _check_batches(self) -> Recipe:
         if self.batches is not None and len(self.batches) != len(self.resolutions):
             raise errors.Invalid(
-                f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)}"
-                " resolutions; set one per resolution, or null for equal pixels",
+                f"batches has {count(len(self.batches), 'number')} for"
+                f" {count(len(self.resolutions), 'resolution')}; set one per resolution, or null"
+                " for equal pixels",
                 code="conflict",
                 field="batches",
             )

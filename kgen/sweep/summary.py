@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kgen.phrases import count
 from kgen.sweep.grid import Sweep, text
 from kgen.sweep.trials import Progress
 from kgen.system.files import write_durably
@@ -114,7 +115,7 @@ def markdown(sweep: Sweep, table: Sequence[Line]) -> str:
     left = {i for i, name in enumerate(header) if name == "other runs" or i < len(sweep.labels)}
     return (
         f"# Sweep of {_plain(sweep.recipe.name)}\n\n"
-        f"Varied: {varied}. {done:,} of {total:,} runs are finished.\n\n"
+        f"Varied: {varied}. {done:,} of {count(total, 'run')} finished.\n\n"
         + markdown_table(header, ([_plain(cell) for cell in row] for row in rows), left)
         + "\n\nAccuracy: the student's at the end of a run, in percent of the real images, mean ±"
         " sample standard deviation over the finished runs. Agreement: with the teacher, on"

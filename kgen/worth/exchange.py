@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgen.journal.reading import Run
+from kgen.phrases import count
 
 FILE = "worth.json"
 """The name of the file in the run folder."""
@@ -125,4 +126,6 @@ def summary(worth: Worth) -> str:
     if not rate or not pool:
         return ""
     verb = {"": "as much as", "fewer": "less than", "more": "more than"}[rate.bound]
-    return f"These {pool.images:,} synthetic images teach {verb} {rate.photos:,} real photos."
+    return (
+        f"These {pool.images:,} synthetic images teach {verb} {count(rate.photos, 'real photo')}."
+    )

@@ -27,6 +27,7 @@ from kgen.engine.synthesis import Diverged, answer_views
 from kgen.errors import KGenError
 from kgen.evaluate import batch_slices, score
 from kgen.journal.reading import Run
+from kgen.phrases import count
 from kgen.pool import MemoryPool
 from kgen.precision import Format
 from kgen.recipe.recipe import Recipe, held_out_count
@@ -292,8 +293,8 @@ def measure(
     size, minimum = sum(counts.values()), len(setting.selected)
     if min(size, len(photos)) < minimum:
         raise WorthError(
-            f"There are {size:,} synthetic images and {len(photos):,} real ones for {minimum:,}"
-            " classes; at least one per class is needed.",
+            f"There are {count(size, 'synthetic image')} and {count(len(photos), 'real one')} for"
+            f" {count(minimum, 'class')}; at least one per class is needed.",
             code="too-few",
             images=size,
             photos=len(photos),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kgen.data import catalogue, classes
 from kgen.events import TeacherCard
 from kgen.nets import architectures
-from kgen.phrases import did_you_mean
+from kgen.phrases import count, did_you_mean
 from kgen.system import paths
 from kgen.system.connection import VariableError
 from kgen.zoo import download, published, zoo
@@ -307,7 +307,7 @@ def install(plan: Plan, file: Path, verification: str) -> None:
         network,
         _complete(found, network),
         f"The file from {weights.url}",
-        f"{card.architecture} with {len(names):,} classes",
+        f"{card.architecture} with {count(len(names), 'class')}",
     )
     spec: dict[str, Any] = {
         "card": card.model_dump(),

@@ -17,7 +17,7 @@ from kgen.events import TeacherCard
 from kgen.nets import architectures, own_code
 from kgen.nets.arguments import check as check_arguments
 from kgen.nets.arguments import not_taken
-from kgen.phrases import closest, did_you_mean
+from kgen.phrases import closest, count, did_you_mean
 from kgen.recipe.recipe import Recipe
 from kgen.specs import ZooError as ZooError
 from kgen.specs import about
@@ -223,7 +223,9 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
         if own_code.is_own(known.architecture)
         else None,
     )
-    load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
+    load_weights(
+        network, path, f"{known.architecture} with {count(len(about['classes']), 'class')}"
+    )
     return Teacher(
         network,
         known,

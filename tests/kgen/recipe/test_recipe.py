@@ -118,7 +118,7 @@ def test_an_unknown_field_without_a_near_one_names_some_and_how_to_list_all():
 @pytest.mark.parametrize(
     ("changes", "facts"),
     [
-        ({"resolutions": [28, 32], "batches": [10]}, ["1 numbers", "2 resolutions"]),
+        ({"resolutions": [28, 32], "batches": [10]}, ["1 number", "2 resolutions"]),
         ({"aed_embedding": "teacher"}, ["'teacher'", "embedding to 'center'"]),
         ({"views": 2, "augment": "none"}, ["views is 2", "'none'", "'student'", "'both'"]),
     ],

@@ -71,7 +71,7 @@ def test_the_files_say_the_same(folder, progress):
     summary.write(folder, SWEEP, progress)
     page = (folder / "results.md").read_text(encoding="utf-8")
     assert "| 0.1 | 10.05 ± 0.07 | 10,000 |  | 2 | 10 s | 1 stopped early |" in page
-    assert "3 of 6 runs are finished" in page
+    assert "3 of 6 runs finished" in page
     low, high = csv.DictReader(io.StringIO((folder / "results.csv").read_text(encoding="utf-8")))
     assert float(low["accuracy_mean"]) == pytest.approx(0.1005) and low["stopped"] == "1"
     assert high["accuracy_mean"] == "" and float(high["agreement_mean"]) == 0.5
