@@ -49,8 +49,12 @@ def print_estimate(recipe: Recipe, as_json: bool) -> int:
 
 def seconds_of(recipe: Recipe, threads: int) -> float:
     """How long a run of the recipe will take on this many threads. Raises KGenError."""
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    return _estimate(Distillation(recipe)).seconds
+    try:
+        return _estimate(Distillation(recipe)).seconds
+    finally:
+        torch.set_num_threads(before)
 
 
 def _estimate(

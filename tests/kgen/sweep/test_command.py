@@ -65,10 +65,8 @@ def test_a_dry_run_with_an_own_teacher_times_a_few_steps(tmp_path, monkeypatch):
     shutil.copy(zoo.TEACHERS["fashion-cnn"], teacher)
     words = ("tiny", "--set", f"teacher={teacher}", "--over", "generator_steps=2,200")
     threads = torch.get_num_threads()
-    try:
-        done = invoke(*words, "--out", tmp_path / "s", "--dry-run", "--json")
-    finally:
-        torch.set_num_threads(threads)
+    done = invoke(*words, "--out", tmp_path / "s", "--dry-run", "--json")
+    assert torch.get_num_threads() == threads
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["open"], last["basis"]) == (2, "measured") and last["seconds"] > 0
     monkeypatch.setattr(estimates, "seconds_of", lambda recipe, threads: 100.0)
