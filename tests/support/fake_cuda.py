@@ -8,6 +8,7 @@ values, and autograd refuses its CUDA tensors where CUDA was never initialized.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -206,6 +207,16 @@ class FakeCuda(TorchFunctionMode):
         super().__exit__(kind, error, trace)
         self._factories.__exit__(kind, error, trace)
         FakeCuda.active = None
+
+    @contextlib.contextmanager
+    def in_this_thread(self) -> Iterator[None]:
+        """torch's modes belong to a thread: another one that computes enters them by itself."""
+        with _Factories():
+            super().__enter__()
+            try:
+                yield
+            finally:
+                super().__exit__(None, None, None)
 
     def synchronize(self, func: Any) -> None:
         frames = [f for f in traceback.extract_stack() if Path(f.filename).is_relative_to(KGEN)]

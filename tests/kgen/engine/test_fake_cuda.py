@@ -4,6 +4,8 @@ waits for the GPU (`tests.support.fake_cuda`; no GPU is needed).
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -54,6 +56,24 @@ def test_a_run_never_mixes_devices(cuda, changes):
         if event.kind == "generator_step":
             event.preview()
     assert event.kind == "run_finished" and event.reason == "done"
+    assert {p.device.type for p in d.state.student.parameters()} == {"cuda"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["noise", "resolutions", "vit", "views", "class centers"])
+def test_two_threads_never_mix_devices(cuda, monkeypatch, name):
+    train, students = Distillation._student_thread, []
+
+    def in_fake_cuda(self):
+        with cuda.in_this_thread():
+            train(self)
+        students.append(threading.current_thread())
+
+    monkeypatch.setattr(Distillation, "_student_thread", in_fake_cuda)
+    d = Distillation(grain(schedule="concurrent", **RECIPES[name]))
+    *_, last = d
+    assert last.kind == "run_finished" and last.reason == "done"
+    assert students and students != [threading.current_thread()]
     assert {p.device.type for p in d.state.student.parameters()} == {"cuda"}
 
 
