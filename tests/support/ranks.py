@@ -1,4 +1,6 @@
-"""The processes of a run on one machine: `python -m tests.support.ranks N [--kill RANK] ARGUMENTS`.
+"""The processes of a run on one machine: `python -m tests.support.ranks N [--signal NAME RANK]
+[--diverge RANK] ARGUMENTS`. The signal is sent as soon as there is a checkpoint; a process that
+diverges begins with a generator full of NaN.
 
 Every process is a fork that executes `kgen ARGUMENTS`, or with ARGUMENTS "gradients FILE" compares
 gradients; the parent imports torch once and never computes. Unlike torchrun, it leaves the others
@@ -59,8 +61,12 @@ def fork(work: Callable[[], None], rank: int, size: int, port: int) -> int:
         os._exit(status)
 
 
-def wait(children: list[int], kill: int | None, checkpoint: Path | None) -> list[int]:
-    """Exit codes, negative for signals; processes left after LIMIT are killed."""
+def wait(
+    children: list[int], sent: signal.Signals | None, victim: int | None, checkpoint: Path | None
+) -> list[int]:
+    """Exit codes, negative for signals; processes left after LIMIT are killed, and so is a stopped
+    one that is the last.
+    """
     codes: dict[int, int] = {}
     end = time.monotonic() + LIMIT
     while len(codes) < len(children):
@@ -68,12 +74,31 @@ def wait(children: list[int], kill: int | None, checkpoint: Path | None) -> list
             if rank in codes:
                 continue
             pid, status = os.waitpid(child, os.WNOHANG)
+            alone = sent is None and victim == rank and len(codes) == len(children) - 1
             if pid:
                 codes[rank] = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end or (rank == kill and checkpoint and checkpoint.exists()):
+            elif time.monotonic() > end or alone:
                 os.kill(child, signal.SIGKILL)
+            elif sent and rank == victim and checkpoint and checkpoint.exists():
+                os.kill(child, sent)
+                sent = None
         time.sleep(0.005)
     return [codes[rank] for rank in range(len(children))]
+
+
+def spoil_generators() -> None:
+    """In this process, every new generator is full of NaN."""
+    from kgen.engine.state import LoopState
+
+    make = LoopState.new_generators
+
+    def make_spoiled(self: LoopState) -> None:
+        make(self)
+        for generator in self.generators.values():
+            for parameter in generator.parameters():
+                parameter.data.fill_(torch.nan)
+
+    LoopState.new_generators = make_spoiled  # type: ignore[method-assign]
 
 
 def compare_gradients(file: str) -> None:
@@ -92,16 +117,25 @@ def compare_gradients(file: str) -> None:
 
 if __name__ == "__main__":
     size, arguments = int(sys.argv[1]), sys.argv[2:]
-    victim = None
-    if arguments[0] == "--kill":
-        victim, arguments = int(arguments[1]), arguments[2:]
+    sent = victim = None
+    if arguments[0] == "--signal":
+        sent, victim, arguments = signal.Signals[arguments[1]], int(arguments[2]), arguments[3:]
+    diverging = None
+    if arguments[0] == "--diverge":
+        diverging, arguments = int(arguments[1]), arguments[2:]
     sys.argv = ["kgen", *arguments]
     compares = arguments[0] == "gradients"
     folder = Path(arguments[arguments.index("--out") + 1]) if "--out" in arguments else None
     port = free_port()
-    children = [
-        fork((lambda: compare_gradients(arguments[1])) if compares else main, rank, size, port)
-        for rank in range(size)
-    ]
-    codes = wait(children, victim, folder and folder / "checkpoint" / "state.safetensors")
+
+    def work() -> None:
+        if os.environ["RANK"] == str(diverging):
+            spoil_generators()
+        if compares:
+            compare_gradients(arguments[1])
+        else:
+            main()
+
+    children = [fork(work, rank, size, port) for rank in range(size)]
+    codes = wait(children, sent, victim, folder and folder / "checkpoint" / "state.safetensors")
     print(json.dumps(codes), flush=True)

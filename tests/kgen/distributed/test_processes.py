@@ -156,7 +156,7 @@ def test_a_run_of_two_processes_is_complete(whole):
 def test_a_killed_process_ends_the_run_which_can_be_resumed(tmp_path, whole, victim):
     folder, start = tmp_path / "run", time.monotonic()
     arguments = ["run", write(long(), tmp_path), "--checkpoint-every", 0, "--timeout", 20]
-    codes, _, errors = ranks(2, "--kill", victim, *arguments, "--out", folder)
+    codes, _, errors = ranks(2, "--signal", "SIGKILL", victim, *arguments, "--out", folder)
     assert time.monotonic() - start < 90
     assert codes[victim] == -9 and codes[1 - victim] == 1
     assert "Another process of this run has ended" in errors
@@ -173,6 +173,44 @@ def test_a_killed_process_ends_the_run_which_can_be_resumed(tmp_path, whole, vic
     codes, _, errors = ranks(2, "resume", folder)
     assert codes == [0, 0], errors
     assert same_run(whole, folder) is None
+
+
+def test_a_hanging_process_ends_the_run_after_the_timeout(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["run", write(long(), tmp_path), "--checkpoint-every", 0, "--timeout", 3]
+    codes, _, errors = ranks(2, "--signal", "SIGSTOP", 1, *arguments, "--out", folder)
+    assert codes == [1, -9]  # the hanging process was killed after the other had ended
+    assert "has not responded for 3 seconds" in errors and "Traceback" not in errors
+    assert not (folder / "student.safetensors").exists()
+
+
+def test_ctrl_c_ends_all_processes_and_the_run_can_be_resumed(tmp_path, whole):
+    folder = tmp_path / "run"
+    arguments = ["run", write(long(), tmp_path), "--checkpoint-every", 0, "--out", folder]
+    codes, _, errors = ranks(2, "--signal", "SIGINT", 0, *arguments)
+    assert codes == [130, 0]
+    assert f"torchrun --nproc-per-node 2 -m kgen resume {folder}" in errors
+    codes, _, errors = ranks(2, "resume", folder)
+    assert codes == [0, 0], errors
+    assert same_run(whole, folder) is None
+
+
+def test_a_loss_that_diverges_in_one_process_ends_the_run(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["run", write(small(), tmp_path), "--out", folder]
+    codes, _, errors = ranks(2, "--diverge", 1, *arguments)
+    assert codes == [1, 0], errors
+    *_, last = open_run(folder).events()
+    assert (last.kind, last.term, last.step) == ("run_failed", "ce", 0)
+
+
+def test_with_two_resolutions_the_processes_make_the_same_one_at_a_time(tmp_path):
+    folder, recipe = tmp_path / "run", small(resolutions=(28, 20))
+    codes, _, errors = ranks(2, "run", write(recipe, tmp_path), "--out", folder)
+    assert codes == [0, 0], errors
+    batches = [e for e in open_run(folder).events() if e.kind == "batch_synthesised"]
+    assert [e.resolution for e in batches] == [28, 28, 20, 20] * 3
+    assert sum(s.budget_images for s in Setting(recipe).scales) == batches[-1].pool_images
 
 
 class Part(World):
