@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 
-# Idle OpenMP threads spin and take the cores away from app and browser (measured: steps up to 8×
-# slower). Must be set before torch is imported.
+# Must be set before torch is imported. Idle OpenMP threads spin and take the cores away from app and
+# browser (measured: steps up to 8× slower). With several processes, torch warns about a projection
+# that is expected to be unused at times.
 for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
     "KMP_BLOCKTIME": "0",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }.items():
     os.environ.setdefault(_name, _value)
 
