@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-# Must be set before torch is imported. Idle OpenMP threads spin and take the cores away from app and
-# browser (measured: steps up to 8× slower). With several processes, torch warns about a projection
-# that is expected to be unused at times.
+# Must be set before torch is imported. Idle OpenMP threads spin and take the cores away from app
+# and browser (measured: steps up to 8× slower). With several processes, torch warns about a
+# projection that is expected to be unused at times.
 for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
