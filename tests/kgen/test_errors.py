@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections import defaultdict
@@ -17,10 +18,11 @@ from kgen.system.paths import ROOT
 from tests.support.errors import check
 
 ROW = re.compile(r"^\| `([a-z-]+)` \| ((?:`\w+`(?:, )?)+) \| (.+) \|$", re.M)
-TREES = [
-    ast.parse(file.read_text(encoding="utf-8"))
+NODES = [
+    node
     for package in ("kgen", "app")
     for file in sorted((ROOT / package).rglob("*.py"))
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
 ]
 
 
@@ -30,7 +32,7 @@ def name_of(node: ast.expr) -> str:
 
 def codes_of_classes() -> dict[str, str]:
     """KGenError and all classes below it that declare a code."""
-    classes = [n for tree in TREES for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    classes = [n for n in NODES if isinstance(n, ast.ClassDef)]
     errors, before = {"KGenError"}, 0
     while len(errors) > before:
         before = len(errors)
@@ -46,10 +48,11 @@ def codes_of_classes() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def codes_of_raises() -> dict[str, set[str]]:
     """Each code given to an error where it is made, and the classes of those errors."""
     found = defaultdict(set)
-    for node in (n for tree in TREES for n in ast.walk(tree)):
+    for node in NODES:
         if isinstance(node, ast.Call):
             kind, given = name_of(node.func), [k.value for k in node.keywords if k.arg == "code"]
         elif isinstance(node, ast.Dict):  # the facts of a recipe's error, before it is made
