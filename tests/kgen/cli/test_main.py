@@ -93,13 +93,15 @@ def test_two_processes_make_the_same_run(tiny_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluate_measures_the_exported_student_again(tiny_run):
+def test_evaluate_measures_the_exported_student_again(tiny_run, monkeypatch, capsys):
     folder, _ = tiny_run
-    done = shell("evaluate", folder, "--json")
-    found = json.loads(done.stdout)
+    monkeypatch.setattr(sys, "argv", ["kgen", "evaluate", str(folder), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    found = json.loads(capsys.readouterr().out)
     last = list(open_run(folder).events())[-1]
     assert (
-        done.returncode == 0
+        not ended.value.code
         and found["n"] == 10_000
         and found["accuracy"] == pytest.approx(last.accuracy, abs=2e-4)
     )
