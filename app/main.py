@@ -241,7 +241,7 @@ def bind_error(host: str, port: int) -> OSError | None:
 
 
 def _address_error(host: str, error: OSError) -> ServeError | None:
-    """If no port would help: the host is not an address of this computer."""
+    """The error if the host is not an address of this computer, so no other port would help."""
     if not (
         isinstance(error, socket.gaierror)
         or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

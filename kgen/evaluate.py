@@ -120,7 +120,7 @@ def confusion(pairs: Tensor, occurrences: Tensor, k: int) -> list[tuple[int, int
 
 
 FEW = 30
-"""With fewer images, an accuracy just above chance may be luck, but is not reported as such."""
+"""With fewer images, an accuracy just above chance may be luck, but no remark says so."""
 
 
 def guessing_remark(teacher: Score) -> tuple[str, str] | None:

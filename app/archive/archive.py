@@ -178,7 +178,7 @@ class Archive:
     def group(
         self, name: str, attempt: int, iteration: int, id: str | None = None
     ) -> tuple[bytes, bool]:
-        """(encoded group, may be cached forever)."""
+        """(encoded group, whether it may be cached forever)."""
         run = self.open(name, attempt, id)
         return self._cached(
             ("group", name, attempt, iteration), id, run, lambda: self._group(run, iteration)

@@ -70,7 +70,7 @@ class Reading:
         self.mark = file_mark
 
     def to_json(self) -> tuple[dict[str, Any], bool]:
-        """(for the page, is it final)."""
+        """(JSON for the page, whether it is final)."""
         return (
             self.columns.to_json() | {"classes": list(self.columns.classes)},
             self.columns.state == "finished" and not self.error,
@@ -159,7 +159,7 @@ class Comparisons:
 
     @_synchronized
     def columns(self, name: str, id: str) -> tuple[bytes, bool]:
-        """(a run's columns, encoded; may they be cached forever). Raises Missing."""
+        """(a run's columns, encoded; whether they may be cached forever). Raises Missing."""
         reading = self._read(name)
         if reading.id != id:
             raise Missing(

@@ -24,9 +24,10 @@ result, so they do not count as a difference.
 
 
 def replicate_key(recipe: Recipe, sha: str) -> str:
-    """For `replicates`. `sha`: the teacher's.
+    """The key that `replicates` compares; `sha` is the teacher's checksum.
 
-    A hash. If the path to real images is more than a name, a dot and the hash of the path follow.
+    The key is a hash. If the path to real images is more than a name, it is followed by a dot and
+    the hash of that path.
     """
     path = recipe.real_images
     data = recipe.model_dump(mode="json", exclude={"seed", "name", *IGNORED_FIELDS})

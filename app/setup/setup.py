@@ -155,8 +155,8 @@ def build(version: str) -> dict[str, gr.components.Component]:
 
 
 def teacher_choice_updates() -> list[Any]:
-    """Field updates after a teacher was added during another one's run: it is listed and can be
-    chosen later.
+    """Field updates after a teacher was added during a run with another one: the new teacher is
+    listed and can be chosen later.
     """
     return [
         gr.update(choices=_teachers()) if name == "teacher" else gr.skip() for name in form.FIELDS

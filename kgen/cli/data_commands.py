@@ -167,7 +167,7 @@ def add(
 
 @cli.command()
 def get(name: Name) -> None:
-    """Download a data set, through torchvision if it provides it."""
+    """Download a data set, through torchvision if torchvision provides it."""
     card = collection.card(name)
     progress.print_line(f"{card.title}: {card.source}. License: {card.license}.")
     collection.get(name)

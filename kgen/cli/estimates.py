@@ -21,7 +21,7 @@ class Abandoned(Exception):
 
 def cost_of(distillation: Distillation, is_wanted: Callable[[], bool]) -> str:
     """What a run will cost, as a sentence; empty if it is no longer wanted. A failed estimate is
-    no reason not to run. The other processes of the run wait meanwhile.
+    no reason not to run. Meanwhile, the other processes of the run wait.
     """
 
     def between_steps() -> None:

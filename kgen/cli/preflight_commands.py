@@ -85,7 +85,8 @@ def preflight(
         typer.Option(help="Number of its training images; the memory budget is a share of them."),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set with the real test images for accuracy.")
+        str | None,
+        typer.Option(help="Data set whose real test images are used to measure accuracy."),
     ] = None,
     flip: Annotated[
         bool | None,
@@ -250,7 +251,7 @@ def run_check() -> int:
 
 
 def _check(send_message: Callable[..., None]) -> int:
-    """The check of `run_check`, with its errors as messages."""
+    """Do what `run_check` does, and send errors as messages."""
     try:
         request = parse_request(sys.stdin.readline())
         if request.save:

@@ -1,6 +1,6 @@
 """`run` and `resume` in one of several processes that torchrun or `accelerate launch` started.
 
-The process of rank 0 does what the command does in one process. The others print only errors.
+Rank 0 does what the command would do in a single process. The others print only errors.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
 
 
 def _with_sides(recipe: Recipe) -> Recipe:
-    """The paper's defaults suit teachers of small images; for others, a resolution at which the
-    map has several cells.
+    """The recipe at a resolution that suits its teacher. The paper's defaults suit teachers with
+    small inputs; any other teacher gets a resolution at which its map has several cells.
     """
     with contextlib.suppress(ZooError):  # the run reports an unknown teacher
         card = zoo.card(recipe.teacher)

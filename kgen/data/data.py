@@ -35,7 +35,8 @@ from kgen.system import paths
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 IMAGES_PER_REPORT = 50
 SMALL_SIDE = 64
-"""Up to this side, in pixels, images fill the frame, as in MNIST and CIFAR, and lose no margin."""
+"""For teachers of up to this side, in pixels, no margin is cropped off: in data sets like MNIST and
+CIFAR, the object fills the frame."""
 HOLDOUT = 5_000
 """Training images held out from all bundled teachers; recipes are tuned on them."""
 

@@ -95,7 +95,7 @@ class Distillation:
         self.state = LoopState(self.setting, formats)
         if resume is not None:
             if read_batch is None:
-                raise ValueError("to resume a run, its batches are needed: read_batch")
+                raise ValueError("resuming a run requires its batches: pass read_batch")
             self.state.load(resume, read_batch)
         self._pools_elsewhere = pool_sizes(resume or {}, world.size)
         """(images, pixels) in the pool of each other process, by rank."""

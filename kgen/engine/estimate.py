@@ -117,7 +117,7 @@ class _Probe:
         self.bytes_per_image: dict[int, int] = {}
         self.batch_bytes = 0
         self.view_bytes = 0
-        """Of the arrays that a test during the run stores."""
+        """Bytes of the arrays that a test during the run stores."""
         for i in range(len(setting.sides)):
             self._add_batch(i * setting.rounds.processes)
         # on its own thread, the student needs a teacher of its own

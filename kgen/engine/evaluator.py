@@ -51,7 +51,7 @@ class Evaluator:
         self.setting, self.state, self.teacher = setting, state, teacher
         self.student_lock = student_lock
         self._teacher_scores: dict[int, Score] = {}
-        """By number of images: the teacher does not change."""
+        """Number of images → the teacher's score; kept, because the teacher does not change."""
         self._sample: RealImages | None = None
         """The real images for evaluations during the run, decoded once."""
         self._named_guessing = False

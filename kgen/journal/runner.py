@@ -357,7 +357,7 @@ def _threads(recorded: Any) -> tuple[int, list[tuple[str, str]]]:
             f"This run was started with {recorded} threads, but this machine has only"
             f" {count(cores, 'core')}, so it continues with {cores}; its results may differ"
             " slightly.",
-            "To reproduce it exactly, resume it on a machine with as many cores.",
+            f"To reproduce it exactly, resume it on a machine with at least {recorded} cores.",
         )
     ]
 

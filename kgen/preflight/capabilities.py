@@ -103,7 +103,7 @@ def maps(
         Row(
             name="spatial map",
             status="ok",
-            finding=f"{KINDS[kind]}, by image: {sizes_text}{limit}",
+            finding=f"{KINDS[kind]}, by image size: {sizes_text}{limit}",
             advice=note,
         )
     ]

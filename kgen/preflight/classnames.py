@@ -24,7 +24,7 @@ from kgen.preflight.errors import PreflightError
 
 MAX_BYTES = 2**24
 MAX_NUMBERED = 300
-"""Characters of a line that may have an index."""
+"""Longest line, in characters, that is searched for an index."""
 TABLES = {".csv": ",;\t", ".tsv": "\t"}
 """File name extensions of tables, and their delimiters."""
 NAME_COLUMNS = {
@@ -178,8 +178,8 @@ def _from_lines(file: str, text: str) -> ClassNames:
 def _without_indices(file: str, lines: list[str]) -> ClassNames | None:
     """Names in the order of the indices at one end of every line; None if there are none.
 
-    Names that end in numbers themselves, such as "speed limit 50", do not count the classes, and
-    those that do ("type 1", "type 2") are not different without them.
+    Numbers that are part of the names do not qualify: those in "speed limit 50" and the like do not
+    count the classes, and without those in "type 1" and "type 2", the names would be the same.
     """
     for form in NUMBERED:
         matches = [form.fullmatch(line) for line in lines if len(line) <= MAX_NUMBERED]

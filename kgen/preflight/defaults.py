@@ -57,7 +57,8 @@ class TeacherDefaults:
         if given is None and same_architecture:
             given = card.get("arguments")
         self.arguments = _arguments(given)
-        """Arguments of the architecture's constructor; those of the card if it is the card's."""
+        """Arguments of the architecture's constructor: the given ones, or else the card's, if the
+        architecture is the card's too."""
         known = {
             **{f: v for f, v in self.spec.items() if f in FIELDS},
             **{f: v for f, v in card.items() if f in FIELDS},

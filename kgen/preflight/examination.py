@@ -329,8 +329,8 @@ class Examination:
             self.fail("tensors", *diagnosis.diagnose_head(head, name, fit.classifier))
         if fit.complete and self.request.by_order:
             caution = (
-                "Names were not checked: make sure that its images are recognizable and that its"
-                " accuracy is as published."
+                "Names were not checked: make sure that the images of a run are recognizable and"
+                " that the teacher's accuracy is as published."
             )
             return self.report_row("tensors", "warn", "matched by order; all shapes match", caution)
         if fit.complete:
@@ -367,7 +367,7 @@ class Examination:
     # --- its input ---------------------------------------------------------------------------
 
     def _check_channels(self, channels: int) -> None:
-        """The network's channels are those of its images, wherever these are known from."""
+        """Check that the network has as many channels as its images, if that number is known."""
         known = self.known.find("channels")
         if known is None or known.value == channels:
             return

@@ -111,7 +111,7 @@ RUNGS = {
 
 
 def ladder(ratio: float) -> tuple[Row, ...]:
-    """The rungs at a data memory ratio: the named recipes, which use 1%, with matching length."""
+    """The rungs at a data memory ratio: the named recipes, which use 1%, adjusted in length."""
     reference = recipes.fashion_table_at(ratio)
     length = {"ratio": reference.ratio, "epochs": reference.epochs, "warmup": reference.warmup}
     return tuple(

@@ -10,7 +10,10 @@ import { h, setChildren } from './dom.js';
 const KEYS = [
   [['?'], 'Show or hide this sheet'],
   [['1', '…', '9'], 'Jump to a panel, list or run, in reading order'],
-  [['Tab'], 'Move within it. Enter activates; arrow keys move through images and options'],
+  [
+    ['Tab'],
+    'Move within that panel, list or run. Enter activates; arrow keys move through images and options',
+  ],
   [
     ['Space'],
     'Pause or continue the run. During a replay or after the run, play or freeze this view',
