@@ -190,6 +190,13 @@ def resume(
             ),
         ),
     ] = None,
+    other_images: Annotated[
+        bool,
+        typer.Option(
+            "--other-images",
+            help="Continue even if these are not the real images that the run started with.",
+        ),
+    ] = False,
     checkpoint_every: CheckpointOption = 5.0,
     timeout: TimeoutOption = TIMEOUT_SECONDS,
     as_json: Json = False,
@@ -204,9 +211,15 @@ def resume(
     if launched().size > 1:
         from kgen.cli import process_commands
 
-        raise typer.Exit(process_commands.resume(folder, real, as_json, checkpoint_every, timeout))
+        raise typer.Exit(
+            process_commands.resume(folder, real, other_images, as_json, checkpoint_every, timeout)
+        )
     raise typer.Exit(
-        watch(lambda **o: Runner.resume(folder, real=real, **o), as_json, checkpoint_every)
+        watch(
+            lambda **o: Runner.resume(folder, real=real, other_images=other_images, **o),
+            as_json,
+            checkpoint_every,
+        )
     )
 
 

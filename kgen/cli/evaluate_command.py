@@ -41,6 +41,7 @@ def evaluate(
     from kgen.data.folders import ImageFiles
     from kgen.engine.setting import select_classes
     from kgen.evaluate import guessing_remark, score
+    from kgen.journal import own_images
     from kgen.zoo import zoo
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
@@ -57,7 +58,8 @@ def evaluate(
     )
     recipe = parse(spec["recipe"])
     given = typed_path(str(real_folder)) if real_folder else None
-    real_images = given if folder == file else open_run(folder).recipe_here(given).real_images
+    run = None if folder == file else open_run(folder)
+    real_images = run.recipe_here(given).real_images if run else given
     recipe = recipe.replace(real_images=real_images)
     names = tuple(spec["classes"])
     selected = select_classes(recipe, names)
@@ -98,10 +100,12 @@ def evaluate(
         print_line(json.dumps(found | ({"real": real.report.to_json()} if real.report else {})))
         return
     remarks = real.report.remarks() if real.report else []
+    if run and (different := own_images.difference(run, real)):
+        remarks.append((different, ""))
     if remark := guessing_remark(teacher):
         remarks.append(remark)
     for text, remedy in remarks:
-        console.print(f"Note: {text} {remedy}", soft_wrap=True)
+        console.print(f"Note: {text} {remedy}".rstrip(), soft_wrap=True)
     print_line(
         f"student {result.accuracy:.2%} of {count(result.n, 'real image')} (teacher"
         f" {teacher.accuracy:.2%})"

@@ -38,14 +38,21 @@ def run(
 
 
 def resume(
-    folder: Path, real: Path | None, as_json: bool, checkpoint_every: float, timeout: float
+    folder: Path,
+    real: Path | None,
+    other_images: bool,
+    as_json: bool,
+    checkpoint_every: float,
+    timeout: float,
 ) -> int:
     """This process's part of a resumed run; returns the exit code."""
     with _connected(open_run(folder).recipe, timeout) as world:
         if not world.leads:
             return _follow(world, lambda: resume_follower(folder, world))
         return watch(
-            lambda **o: Runner.resume(folder, real=real, world=world, **o),
+            lambda **o: Runner.resume(
+                folder, real=real, other_images=other_images, world=world, **o
+            ),
             as_json,
             checkpoint_every,
         )

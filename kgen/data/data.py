@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -314,7 +313,7 @@ def image_folder(
     All headers are checked; images that cannot be read are left out and named in the report.
     Raises DataError if there is no image of a selected class.
     """
-    path = Path(os.path.expanduser(folder))
+    path = Path(paths.typed_path(str(folder)))
     files, labels, report = class_folders.match(listing.list_files(path), names, selected)
     for i, reason in reversed(folders.check_headers(files, on_progress).items()):
         report.unreadable[str(files[i])] = reason

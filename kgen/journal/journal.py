@@ -109,10 +109,16 @@ class Journal:
 
     @classmethod
     def reopen(
-        cls, path: str | Path, offset: int, iterations: int, recipe: Recipe | None = None
+        cls,
+        path: str | Path,
+        offset: int,
+        iterations: int,
+        recipe: Recipe | None = None,
+        **changes: Any,
     ) -> Journal:
         """Go back to a checkpoint: cut the events at its offset, drop later batches, increment
         `attempt`. `recipe`: replaces the recorded one, whose real images are elsewhere now.
+        `changes`: entries of run.json.
         """
         run = open_run(path)
         file = run.path / "events.jsonl"
@@ -141,7 +147,7 @@ class Journal:
                 _write_error(run.path, error), code="unwritable", file=str(run.path)
             ) from None
         try:
-            journal._rewind(iterations)
+            journal._rewind(iterations, changes)
             if recipe is not None and recipe != run.recipe:
                 write_durably(run.path / RECIPE_FILE, recipe.to_json().encode())
         except BaseException as error:
@@ -153,7 +159,7 @@ class Journal:
             raise
         return journal
 
-    def _rewind(self, iterations: int) -> None:
+    def _rewind(self, iterations: int, changes: dict[str, Any]) -> None:
         """Drop everything after the checkpoint, and tell readers to start over."""
         run = self.run
         _remove_leftovers(run.path)
@@ -172,7 +178,7 @@ class Journal:
         info = run.info
         write_durably(
             run.path / "run.json",
-            _json(info | _versions() | {"attempt": info.get("attempt", 1) + 1}),
+            _json(info | _versions() | changes | {"attempt": info.get("attempt", 1) + 1}),
         )
 
     def write(self, event: events.Event) -> None:

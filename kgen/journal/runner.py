@@ -23,6 +23,7 @@ from kgen.engine.controls import Controls
 from kgen.engine.engine import Distillation
 from kgen.engine.follower import Follower
 from kgen.errors import DiskError
+from kgen.journal import own_images
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
 from kgen.phrases import count
@@ -114,6 +115,7 @@ class Runner:
             teacher_sha256=zoo.checksum(recipe.teacher),
             n_train=distillation.setting.card.n_train,
             formats=precision.to_record(distillation.state.formats),
+            **own_images.identify(distillation.setting.real),
         )
         return cls(distillation, journal, controls, **options)
 
@@ -123,6 +125,7 @@ class Runner:
         folder: str | Path,
         *,
         real: str | Path | None = None,
+        other_images: bool = False,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
         world: World = ALONE,
@@ -133,6 +136,7 @@ class Runner:
 
         `terms`, `world`: the same custom terms, and as many processes, as the run was started with.
         `real`: where the run's own real images are now; recorded, so the next resume knows it.
+        `other_images`: continue even if they are not the ones that the run started with.
         Raises JournalError.
         """
         run = open_run(folder)
@@ -202,13 +206,30 @@ class Runner:
             world=world,
             on_progress=on_progress,
         )
+        different = own_images.difference(run, distillation.setting.real)
+        if different and not other_images:
+            raise JournalError(
+                f"{different} Specify the run's own images with --real FOLDER; or, to continue with"
+                " these, add --other-images.",
+                code="other-images",
+                file=recipe.real_images,
+                option="--other-images",
+            )
         runner = cls(
             distillation,
-            Journal.reopen(folder, checkpoint.offset, checkpoint.iterations, recipe),
+            Journal.reopen(
+                folder,
+                checkpoint.offset,
+                checkpoint.iterations,
+                recipe,
+                **own_images.identify(distillation.setting.real),
+            ),
             controls,
             **options,
         )
         runner._warnings += fewer
+        if different:
+            runner._warnings.append((different, "Compare only accuracies on the same images."))
         runner.resumed_at = checkpoint.iterations
         return runner
 

@@ -27,6 +27,7 @@ from kgen.recipe.recipe import Recipe
 from kgen.system.paths import ROOT
 from kgen.worth.worth import rebuild_pool
 from tests.support import gradients
+from tests.support.pictures import photo_folder
 from tests.support.small import mini, same_run
 
 pytestmark = [
@@ -211,6 +212,20 @@ def test_with_two_resolutions_the_processes_make_the_same_one_at_a_time(tmp_path
     batches = [e for e in open_run(folder).events() if e.kind == "batch_synthesised"]
     assert [e.resolution for e in batches] == [28, 28, 20, 20] * 3
     assert sum(s.budget_images for s in Setting(recipe).scales) == batches[-1].pool_images
+
+
+def test_two_processes_do_not_continue_with_other_real_images(tmp_path):
+    classes = ("Bag", "Sneaker")
+    images = photo_folder(tmp_path / "photos", classes, 10)
+    recipe = long().replace(classes=classes, evaluate_on="auto", real_images=str(images))
+    folder = tmp_path / "run"
+    arguments = ["run", write(recipe, tmp_path), "--checkpoint-every", 0, "--timeout", 20]
+    codes, _, _ = ranks(2, "--kill", 1, *arguments, "--out", folder)
+    assert codes == [1, -9]
+    other = photo_folder(tmp_path / "others", classes, 3)
+    codes, _, errors = ranks(2, "resume", folder, "--real", other)
+    assert codes == [2, 0], errors
+    assert errors.count("6 images, and the run had 20") == 1 and "Traceback" not in errors
 
 
 class Part(World):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,53 @@ def test_an_opened_bundle_asks_where_the_images_are(tmp_path, folder, monkeypatc
     assert isinstance(answer.exception, JournalError) and answer.exception.code == "other-machine"
     answer = CliRunner().invoke(cli, ["evaluate", str(again), "--real", str(moved), "--json"])
     assert json.loads(answer.stdout)["n"] == 80
+
+
+def stopped(tmp_path, folder):
+    """A run on these images that was stopped at its first test."""
+    controls = Controls()
+    made, _ = runner(tmp_path, folder, controls=controls, checkpoint_seconds=0.0)
+    made.on_event = lambda event: controls.send("stop") if event.kind == "evaluated" else None
+    assert made.run().reason == "stopped"
+    return tmp_path / "run"
+
+
+def test_a_run_continues_only_with_the_images_that_it_started_with(tmp_path, folder):
+    run = stopped(tmp_path, folder)
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    fewer = photo_folder(tmp_path / "fewer", ("Bag", "Sneaker"), 10)
+    as_many = photo_folder(tmp_path / "as-many", ("Sneaker", "Bag"), 40)
+    for other, fact in ((fewer, "20 images, and the run had 80"), (as_many, "other files")):
+        with raises(JournalError, "other-images", fact, "--real", "--other-images"):
+            Runner.resume(run, real=other)
+    (folder / "Bag" / "0.png").unlink()  # the recorded folder has changed
+    with raises(JournalError, "other-images", "79 images, and the run had 80"):
+        Runner.resume(run)
+    assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+    found: list = []
+    last = Runner.resume(run, real=fewer, other_images=True, on_event=found.append).run()
+    assert (last.reason, last.n) == ("done", 20)
+    [warning] = [e for e in found if e.kind == "warning" and "80" in e.text]
+    assert str(tmp_path) not in warning.text and "not comparable" in warning.text
+    assert open_run(run).info["real_images"]["n"] == 20  # what the next resume compares with
+
+
+def test_the_same_images_elsewhere_are_the_same(tmp_path, folder):
+    run = stopped(tmp_path, folder)
+    identity = open_run(run).info["real_images"]
+    with zipfile.ZipFile(tmp_path / "copy.zip", "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, Path("deeper", *file.relative_to(folder).parts))
+    shutil.rmtree(folder)
+    last = Runner.resume(run, real=tmp_path / "copy.zip").run()
+    assert (last.reason, last.n) == ("done", 80)
+    assert open_run(run).info["real_images"] == identity
+    fewer = photo_folder(tmp_path / "fewer", ("Bag", "Sneaker"), 10)
+    for real, told in ((tmp_path / "copy.zip", False), (fewer, True)):
+        answer = CliRunner().invoke(cli, ["evaluate", str(run), "--real", str(real)])
+        assert answer.exit_code == 0
+        assert ("20 images, and the run had 80" in answer.stderr) == told
 
 
 @pytest.mark.parametrize("path", ["photos", "C:\\photos" if os.name == "posix" else "/home/x"])
