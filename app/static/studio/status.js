@@ -99,6 +99,8 @@ export class Status {
             ),
       );
     }
+    // a run's last sentence is the longest, and nothing moves any more when it appears
+    text.classList.toggle('whole', ['finished', 'stopped'].includes(snap.phase));
     const isKnown = snap.progress && snap.phase !== 'empty';
     setAttr(progress, 'hidden', !isKnown);
     if (isKnown) {
