@@ -214,18 +214,24 @@ def test_with_two_resolutions_the_processes_make_the_same_one_at_a_time(tmp_path
     assert sum(s.budget_images for s in Setting(recipe).scales) == batches[-1].pool_images
 
 
-def test_two_processes_do_not_continue_with_other_real_images(tmp_path):
+def test_two_processes_continue_with_moved_real_images_but_not_with_others(tmp_path):
     classes = ("Bag", "Sneaker")
     images = photo_folder(tmp_path / "photos", classes, 10)
-    recipe = long().replace(classes=classes, evaluate_on="auto", real_images=str(images))
+    tested = {"evaluate_on": "auto", "real_images": str(images), "evaluate_every": 1000}
+    recipe = long().replace(classes=classes, **tested)
     folder = tmp_path / "run"
     arguments = ["run", write(recipe, tmp_path), "--checkpoint-every", 0, "--timeout", 20]
-    codes, _, _ = ranks(2, "--kill", 1, *arguments, "--out", folder)
+    codes, _, _ = ranks(2, "--signal", "SIGKILL", 1, *arguments, "--out", folder)
     assert codes == [1, -9]
     other = photo_folder(tmp_path / "others", classes, 3)
     codes, _, errors = ranks(2, "resume", folder, "--real", other)
     assert codes == [2, 0], errors
     assert errors.count("6 images, and the run had 20") == 1 and "Traceback" not in errors
+    moved = images.rename(tmp_path / "moved")
+    codes, _, errors = ranks(2, "resume", folder, "--real", moved)
+    assert codes == [0, 0], errors
+    *_, last = open_run(folder).events()
+    assert (last.kind, last.n) == ("run_finished", 20)
 
 
 class Part(World):
