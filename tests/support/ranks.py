@@ -3,8 +3,9 @@
 diverges begins with a generator full of NaN.
 
 Every process is a fork that executes `kgen ARGUMENTS`, or with ARGUMENTS "gradients FILE" compares
-gradients; the parent imports torch once and never computes. Unlike torchrun, it leaves the others
-alone when one of them ends. Prints the exit codes by rank as JSON, after at most LIMIT seconds.
+gradients; the parent imports torch and Accelerate once and never computes. Unlike torchrun, it
+leaves the others alone when one of them ends. Prints the exit codes by rank as JSON, after at most
+LIMIT seconds.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import accelerate  # noqa: F401  imported once, before forking, as are the next two
 import torch
+import torch._dynamo
 
 from kgen.__main__ import main
-from kgen.cli import process_commands  # noqa: F401  imported once, before forking
+from kgen.cli import process_commands  # noqa: F401
 
 LIMIT = 60.0
 TIMEOUT = 20.0
