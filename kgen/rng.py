@@ -27,7 +27,9 @@ the resolution of a student batch.
 
 
 SHARED_STREAMS = ("shelf", "corner_student")
-"""The same in all processes of a run: they choose what a whole student batch has in common."""
+"""Streams that are the same in all processes of a run: they choose what all parts of a student
+batch have in common.
+"""
 
 
 def stream_seed(seed: int, name: str, rank: int = 0) -> int:

@@ -172,7 +172,7 @@ def fold(state: State, event: Event) -> State:
 
 
 def _without_path(state: State, event: Event) -> Event:
-    """Without the path to the user's own real images, which old runs have in their warnings."""
+    """The event without the path to the user's real images, which warnings of old runs contain."""
     path = state.recipe.get("real_images")
     for name in ("text", "cause"):
         if path and path in (text := getattr(event, name, None) or ""):

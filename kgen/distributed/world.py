@@ -29,7 +29,7 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the run folder, reports and handles controls: rank 0."""
+        """Whether this is rank 0, which writes the run folder, reports and handles controls."""
         return self.rank == 0
 
     def lead(self, value: Any = None) -> Any:

@@ -91,7 +91,7 @@ def estimate(
 
 
 class _Probe:
-    """A state like the run's, at its beginning and with images in the pool."""
+    """A state like the one that the run starts with, but with images in the pool."""
 
     def __init__(
         self,

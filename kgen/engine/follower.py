@@ -1,7 +1,7 @@
-"""The engine of a process that rank 0 leads: the same schedule, without events.
+"""The engine in every process except rank 0: the same schedule, without events.
 
-It makes its own batches and its part of every student batch. Tests, the run folder and controls are
-rank 0's.
+It makes its own batches and its part of every student batch. Rank 0 handles tests, the run folder
+and controls.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Evidence:
 
 
 def _required(value: T | None) -> T:
-    """A value that the term needs; it is not evaluated without one."""
+    """A value without which the term is not evaluated, so it cannot be None here."""
     assert value is not None
     return value
 

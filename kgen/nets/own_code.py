@@ -197,7 +197,7 @@ def _permission(teacher_sha256: str) -> Path:
 
 
 def short(architecture: str) -> str:
-    """Without the folder: a run's files should not name places on this machine."""
+    """FILE.py:NAME without the folder: a run's files should not name places on this machine."""
     file, name = _split(architecture)
     return f"{Path(file).name}:{name}"
 

@@ -20,7 +20,7 @@ FLAT_CELLS = 3
 """Cells per side of a map on which the usual target is nearly flat."""
 KINDS = {
     "cam": "class activation map (Eq. 5)",
-    "linearised": "map of a head that is more than pooling and one Linear (linearized)",
+    "linearised": "linearized map (the head is more than pooling and one Linear layer)",
     "attention": "attention of [CLS] in the last block",
 }
 

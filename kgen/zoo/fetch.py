@@ -344,7 +344,7 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
 
 
 def _placed(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Without the prefix that a published file's names may have."""
+    """The tensors without the prefix that a published file's names may have."""
     from kgen.zoo import placing
     from kgen.zoo.checkpoints import WeightSet
 

@@ -236,7 +236,7 @@ class Audience {
       'data-tip',
       this.following
         ? 'This page follows the presenter until you select something yourself.'
-        : 'Go to what the presenter shows now, and keep following.',
+        : 'Go to what the presenter is showing now, and keep following.',
     );
   }
 }
