@@ -107,7 +107,7 @@ class UserCode:
 def locate(architecture: str) -> UserCode:
     """Where the code of a user's architecture is. Raises OwnCodeError if there is no such file."""
     file = Path(_split(architecture)[0])
-    if not file.is_file():
+    if not os.path.isfile(file):  # unlike Path.is_file, also accepts names that are too long
         raise _no_file(file)
     code = UserCode(file.absolute())
     code.require_unchanged()
@@ -128,8 +128,8 @@ def from_typed(text: str) -> str | None:
     if text.endswith(".py") or text.startswith(LIBRARIES) or not re.search(r":|\.py\b", text):
         return None
     module, _, name = text.partition(":")
-    file = Path(*module.split(".")).with_suffix(".py").as_posix()
-    if ".py" not in text and is_own(f"{file}:{name}") and Path(file).is_file():
+    file = "/".join(filter(None, module.split("."))) + ".py"
+    if ".py" not in text and is_own(f"{file}:{name}") and os.path.isfile(file):
         raise OwnCodeError(
             f"--arch is {text!r}, which is a module. To use the file, write --arch {file}:{name};"
             " this runs its code.",
@@ -150,7 +150,7 @@ def _no_file(file: Path) -> OwnCodeError:
     """The error for a file that a person typed and that does not exist."""
     file, close = file.absolute(), list[str]()
     folder = file.parent
-    if folder.is_dir():
+    if os.path.isdir(folder):
         found = sorted(path.name for path in folder.glob("*.py"))
         stems = [name.removesuffix(".py") for name in found]
         close = [f"{stem}.py" for stem in difflib.get_close_matches(file.stem, stems, 3)]

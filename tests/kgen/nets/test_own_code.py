@@ -256,6 +256,10 @@ def test_a_permission_is_for_one_teacher(file, monkeypatch, tmp_path):
         ("nte:Net", "invalid-name", ["FILE.py:NAME"]),
         ("net.py:Net()", "invalid-name", ["FILE.py:NAME"]),
         ("net.py: Net", "invalid-name", ["FILE.py:NAME"]),
+        (":Net", "invalid-name", ["FILE.py:NAME"]),
+        ("/:Net", "invalid-name", ["FILE.py:NAME"]),
+        (f"{300 * 'n'}:Net", "invalid-name", ["FILE.py:NAME"]),
+        (f"{300 * 'n'}.py:Net", "no-file", ["It has: layers.py, net.py."]),
     ],
 )
 def test_a_mistyped_file_is_not_taken_for_an_architecture(
