@@ -191,7 +191,8 @@ def _axes(base: Recipe, over: list[str]) -> list[Axis]:
 def _show_plan(folder: Path, planned: Sweep, workers: int, as_json: bool) -> None:
     progress = trials.progress_of(folder, planned)
     left = estimate.remaining(planned, progress)
-    if left.seconds is None:
+    open_runs = sum(not run.over for run in progress.values())
+    if left.seconds is None and open_runs:
         left = _measured(planned, progress, workers)
     for trial in planned.trials:
         state = progress[trial.name].state
@@ -205,7 +206,6 @@ def _show_plan(folder: Path, planned: Sweep, workers: int, as_json: bool) -> Non
         else:
             title = summary.STATE_TITLES.get(state, state)
             print_line(trial.name if state == "waiting" else f"{trial.name}  ({title})")
-    open_runs = sum(not run.over for run in progress.values())
     seconds = None if left.seconds is None else left.seconds / min(workers, max(1, open_runs))
     if as_json:
         facts = {"runs": len(planned.trials), "open": open_runs, "seconds": seconds}
@@ -235,10 +235,10 @@ def _measured(
     console.print("No run with this teacher has finished yet, so a few steps are being timed.")
     try:
         seconds = seconds_of(first.recipe, _threads(workers))
+        return estimate.from_one(planned, progress, first, seconds)
     except KGenError as error:
-        console.print(f"The first run cannot be timed: {error}", soft_wrap=True)
+        console.print(f"The time cannot be estimated: {error}", soft_wrap=True)
         return estimate.Estimate(None, "measured")
-    return estimate.from_one(planned, progress, first, seconds)
 
 
 def _show_results(stored: Sweep, folder: Path, as_json: bool) -> None:

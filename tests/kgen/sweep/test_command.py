@@ -78,6 +78,18 @@ def test_a_dry_run_with_an_own_teacher_times_a_few_steps(tmp_path, monkeypatch):
 def test_a_dry_run_says_why_a_run_cannot_be_timed(tmp_path):
     done = invoke("tiny", "--set", "teacher=cifar100-vgg11", "--dry-run", "--out", tmp_path / "s")
     assert "1 run, 1 to do: unknown time" in done.stdout and "cifar100" in done.stderr
+    teachers = "teacher=fashion-cnn,cifar100-vgg11"
+    done = invoke("tiny", "--over", teachers, "--dry-run", "--out", tmp_path / "s")
+    assert "2 runs, 2 to do: unknown time" in done.stdout and "cifar100" in done.stderr
+
+
+def test_a_dry_run_of_a_finished_sweep_needs_no_teacher(tmp_path):
+    base = recipe().replace(teacher="cifar100-vgg11")  # whose weights are not here
+    sweep = grid.write(tmp_path / "s", grid.Sweep(base, (), (0,)))
+    [trial] = sweep.trials
+    record(tmp_path / "s" / trial.name, trial.recipe, end=ended(trial.recipe))
+    done = invoke(tmp_path / "s", "--dry-run")
+    assert done.exit_code == 0 and "nothing left to do" in done.stdout, done.exception
 
 
 def test_the_folder_of_a_sweep_that_does_not_exist(recorded, monkeypatch):
