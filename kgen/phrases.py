@@ -36,11 +36,11 @@ def did_you_mean(name: str, known: Sequence[str], command: str = "", *, cutoff: 
     return f"Known: {first_few(known)}.{lists_all}"
 
 
-def count(n: int, noun: str, plural: str = "") -> str:
+def count(n: int, noun: str) -> str:
     """A number of things: "1 class", "0 classes", "2,000 classes"."""
     if n == 1:
         return f"1 {noun}"
-    return f"{n:,} {plural or noun + ('es' if noun.endswith(('s', 'x', 'ch')) else 's')}"
+    return f"{n:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
 
 
 def first_few(items: Sequence[str]) -> str:
