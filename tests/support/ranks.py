@@ -71,13 +71,14 @@ def wait(
     one that is the last.
     """
     codes: dict[int, int] = {}
+    stops = sent == signal.SIGSTOP
     end = time.monotonic() + LIMIT
     while len(codes) < len(children):
         for rank, child in enumerate(children):
             if rank in codes:
                 continue
             pid, status = os.waitpid(child, os.WNOHANG)
-            alone = sent is None and victim == rank and len(codes) == len(children) - 1
+            alone = stops and victim == rank and len(codes) == len(children) - 1
             if pid:
                 codes[rank] = os.waitstatus_to_exitcode(status)
             elif time.monotonic() > end or alone:
