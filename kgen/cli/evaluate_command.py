@@ -100,7 +100,7 @@ def evaluate(
         print_line(json.dumps(found | ({"real": real.report.to_json()} if real.report else {})))
         return
     remarks = real.report.remarks() if real.report else []
-    if run and (different := own_images.difference(run, real)):
+    if run and (different := own_images.difference(run, own_images.identify(real))):
         remarks.append((different, ""))
     if remark := guessing_remark(teacher):
         remarks.append(remark)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -161,7 +162,9 @@ class ImageFiles:
         """
         with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
             sizes = list(pool.map(lambda path: listing.state(path)[0], self.paths))
-        rows = [(int(label), path.name, n) for label, path, n in zip(labels, self.paths, sizes)]
+        # macOS writes accents in names as characters of their own, other systems do not
+        names = [unicodedata.normalize("NFC", path.name) for path in self.paths]
+        rows = list(zip(map(int, labels), names, sizes))
         order = sorted(range(len(rows)), key=rows.__getitem__)
         digest = hashlib.sha256(repr([rows[i] for i in order]).encode(errors="replace"))
         for i in order[:: max(1, -(-len(order) // IDENTITY_SAMPLE))]:

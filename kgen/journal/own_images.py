@@ -30,11 +30,12 @@ def identify(real: RealImages | None) -> dict[str, Any]:
         return {}
 
 
-def difference(run: Run, real: RealImages | None) -> str:
-    """A text that says how these images differ from those that the run started with; empty if they
-    do not, or if that is not known. It names no path, because viewers and bundles get it.
+def difference(run: Run, entry: dict[str, Any]) -> str:
+    """A text that says how the images that `identify` returned this entry for differ from those
+    that the run started with; empty if they do not, or if that is not known. It names no path,
+    because viewers and bundles get it.
     """
-    recorded, found = run.info.get(FIELD), identify(real).get(FIELD)
+    recorded, found = run.info.get(FIELD), entry.get(FIELD)
     if not found or not isinstance(recorded, dict) or recorded == found:
         return ""
     before = recorded.get("n")

@@ -206,11 +206,13 @@ class Runner:
             world=world,
             on_progress=on_progress,
         )
-        different = own_images.difference(run, distillation.setting.real)
+        identity = own_images.identify(distillation.setting.real)
+        different = own_images.difference(run, identity)
         if different and not other_images:
+            command = launch_command(world.size, "resume", str(run.path))
             raise JournalError(
-                f"{different} Specify the run's own images with --real FOLDER; or, to continue with"
-                " these, add --other-images.",
+                f"{different} Specify where the run's own images are: {command} --real FOLDER; or"
+                f" continue with these: {command} --other-images.",
                 code="other-images",
                 file=recipe.real_images,
                 option="--other-images",
@@ -222,7 +224,7 @@ class Runner:
                 checkpoint.offset,
                 checkpoint.iterations,
                 recipe,
-                **own_images.identify(distillation.setting.real),
+                **identity,
             ),
             controls,
             **options,
