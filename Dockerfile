@@ -3,7 +3,7 @@
 FROM python:3.12-slim
 
 ARG DEVICE=cpu
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONUNBUFFERED=1
 
 # torch first: it is the largest part and changes least. PyPI's default wheels include CUDA.
 RUN case "$DEVICE" in \
@@ -19,7 +19,8 @@ COPY . .
 RUN pip install --no-deps .
 
 RUN useradd --create-home --uid 1000 kgen && install -d -o kgen /data
-USER kgen
+# by number: Kubernetes cannot tell whether a name is root's
+USER 1000
 WORKDIR /data
 ENV KGEN_HOME=/data/home
 VOLUME /data

@@ -25,7 +25,7 @@ from fastapi import Depends
 
 from app.pages import audience, folder_routes, routes, stage_routes, studio, teacher_routes
 from app.process.folder_checks import FolderChecks
-from app.process.runs import Runs
+from app.process.runs import RunError, Runs
 from app.process.teacher_checks import TeacherChecks
 from app.theme import theme
 from app.web import addresses
@@ -102,6 +102,10 @@ def serve(args: argparse.Namespace) -> int:
         if access.enabled:
             invite(links, presenter_link, args.host)
         print(f"K-Gen Explorer is running at {address} (Ctrl-C to quit)", flush=True)
+        try:
+            runs.check_folder()
+        except RunError as error:  # its runs can still be shown, so this is no reason to exit
+            print(f"No run can be started: {error}", file=sys.stderr)
         if not args.no_browser:
             open_browser(presenter_link, args.shell)
         while not stop.wait(0.5):  # without a timeout, Windows would not notice Ctrl-C

@@ -108,6 +108,18 @@ class Runs:
 
     # --- actions ---------------------------------------------------------------------------------
 
+    def check_folder(self) -> None:
+        """Raises RunError if runs cannot be written to the folder."""
+        try:
+            self.archive.prepare()
+        except OSError as error:
+            raise RunError(
+                f"The runs folder {self.folder} is not writable: {error.strerror}. Make it writable"
+                " for this user, or start the app with --runs and another folder.",
+                code="unwritable",
+                file=str(self.folder),
+            ) from None
+
     def warm(self) -> None:
         """Keep an engine ready, so that Start responds right away."""
         with self._lock:
@@ -127,7 +139,7 @@ class Runs:
         with self._lock:
             self._require_idle()
             _require_no_own_code(recipe, recipes.command(recipe))
-            self._check_folder()
+            self.check_folder()
             name = self.archive.free_name(label or recipe.name)
             path = self.folder / name
             follower, child = self._launch(
@@ -146,7 +158,7 @@ class Runs:
             command = f"python -m kgen resume {shell.quote(str(path))}"
             _require_no_own_code(recipe, command)
             _require_real_images(path, command)
-            self._check_folder()
+            self.check_folder()
             follower, child = self._launch(path, recipe, {"resume": str(path)})
         self._await_start(follower, child)
         return name
@@ -217,16 +229,18 @@ class Runs:
                 follower.stop_requested()
 
     def close(self) -> None:
-        """Close every child's input, allow a few seconds for a checkpoint, then terminate it."""
+        """Close the run's input, allow a few seconds for a checkpoint, then terminate the child."""
         with self._lock:
             self._closed = True
-            children = [c for c in (self._child, self._spare) if c]
+            child, spare = self._child, self._spare
             self._child = self._spare = None
             follower = self._follower
         self.exports.close()
-        for child in children:
+        if child:
             child.end_input()
-        for child in children:
+        if spare:
+            spare.close(0)  # it has nothing to save, and may still be importing torch
+        if child:
             child.close(CLOSE_TIMEOUT)
         if follower:
             follower.close()
@@ -376,17 +390,6 @@ class Runs:
             code="busy",
             run=self.name,
         )
-
-    def _check_folder(self) -> None:
-        try:
-            self.archive.prepare()
-        except OSError as error:
-            raise RunError(
-                f"The runs folder {self.folder} is not writable: {error.strerror}. Start the app"
-                " with --runs and another folder.",
-                code="unwritable",
-                file=str(self.folder),
-            ) from None
 
 
 def _require_real_images(path: Path, command: str) -> None:

@@ -17,7 +17,7 @@ from app import launch, main
 from app.web.errors import ServeError
 from kgen.system.paths import ROOT
 from tests.support.errors import raises
-from tests.support.serving import App
+from tests.support.serving import App, until
 from tests.support.unprivileged import without_rights
 
 
@@ -138,6 +138,16 @@ def test_it_starts_in_any_shell_and_on_ipv6(monkeypatch, tmp_path):
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(app.address, timeout=30) as answer:
             assert b"K-Gen Explorer" in answer.read()
+    finally:
+        app.end()
+
+
+@pytest.mark.slow
+def test_the_terminal_says_if_the_runs_folder_cannot_be_written(tmp_path):
+    (tmp_path / "runs").touch()
+    app = App(tmp_path)
+    try:
+        until("the sentence", lambda: "runs is not writable" in app.errors.read_text(), 10)
     finally:
         app.end()
 

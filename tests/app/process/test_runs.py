@@ -19,7 +19,7 @@ import torch
 from app.live import narration
 from app.process import exhibits, follow
 from app.process.child import Child
-from app.process.runs import RunError, Runs
+from app.process.runs import CLOSE_TIMEOUT, RunError, Runs
 from kgen.data import catalogue
 from kgen.journal.journal import Journal
 from kgen.journal.reading import open_run
@@ -375,8 +375,9 @@ def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
 def test_an_unwritable_folder_is_one_sentence(make, tmp_path):
     (tmp_path / "file").write_text("in the way")
     runs = make(tmp_path / "file" / "runs")
-    with raises(RunError, "unwritable", "--runs", file=str(runs.folder)):
-        runs.start(standin.recipe())
+    for attempt in (runs.check_folder, lambda: runs.start(standin.recipe())):
+        with raises(RunError, "unwritable", "--runs", file=str(runs.folder)):
+            attempt()
 
 
 def test_names_are_unique_and_legal_everywhere(make):
@@ -534,6 +535,15 @@ def test_close_ends_every_child_and_thread(make):
     assert not [t for t in threading.enumerate() if t.name.startswith(("follow", "engine"))]
     with raises(RunError, "closing"):
         runs.start(standin.recipe())
+
+
+def test_close_does_not_wait_for_a_spare_that_is_still_warming_up(tmp_path):
+    runs = Runs(tmp_path / "runs", (sys.executable, "-c", "import time; time.sleep(60)"))
+    runs.warm()
+    spare = runs._spare
+    started = time.monotonic()
+    runs.close()
+    assert spare.code is not None and time.monotonic() - started < CLOSE_TIMEOUT - 1
 
 
 @pytest.mark.slow

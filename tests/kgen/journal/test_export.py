@@ -77,7 +77,8 @@ def test_the_onnx_file_says_what_it_wants_and_not_where_it_was_made(exported):
         "onnx": None
     }
     whole = (folder / "student.onnx").read_bytes()
-    assert str(ROOT).encode() not in whole and b'File "' not in whole
+    # a short path such as "/w" occurs in the weights by chance
+    assert str(ROOT / "kgen").encode() not in whole and b'File "' not in whole
 
 
 def test_the_card_tells_the_run(exported, runs):
