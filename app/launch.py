@@ -48,7 +48,7 @@ def url_path(text: str) -> str:
     """It is written into the page, so only plain path characters are allowed."""
     if not re.fullmatch(r"[A-Za-z0-9._~/-]*", text):
         raise argparse.ArgumentTypeError(
-            f"{text} is not a path; expected letters, digits and / . _ ~ -"
+            f"{text} is not a path; expected letters, digits, and / . _ ~ -"
         )
     return text
 

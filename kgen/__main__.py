@@ -306,7 +306,7 @@ def teach(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, mps or auto; the plans for CIFAR need a GPU.")
+        str, typer.Option(help="cpu, cuda, mps, or auto; the plans for CIFAR need a GPU.")
     ] = "cpu",
     seed: int = 0,
     half: Annotated[
@@ -328,7 +328,7 @@ def fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="A teacher listed by `python -m kgen zoo`, timm:MODEL.TAG or torchvision:NAME."
+            help="A teacher listed by `python -m kgen zoo`, timm:MODEL.TAG, or torchvision:NAME."
         ),
     ],
     file: Annotated[
@@ -386,10 +386,10 @@ def embed(
 def table(
     name: Annotated[
         str | None,
-        typer.Argument(help="A table's name; fashion, photographs or all; omit to list them."),
+        typer.Argument(help="A table's name; fashion, photographs, or all; omit to list them."),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Number of runs per row, with seeds counted from 0.")
+        int, typer.Option(min=1, help="Number of runs per row, with seeds 0, 1, 2, …")
     ] = 3,
     jobs: Annotated[
         int | None,

@@ -113,7 +113,7 @@ def find(
     judge = _load_judge(recipe.judge, teacher, selected, sides)
     if isinstance(judge, zoo.ZooError):
         raise RecipeError(
-            f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'.",
+            f"Recipe field 'judge': {judge} Choose another network, 'auto', or 'none'.",
             code=judge.code,
             **(judge.fields | {"field": "judge", "value": recipe.judge}),
         )

@@ -12,9 +12,11 @@ MAX_CHOICES = 12
 
 
 def one_of(choices: Sequence[object]) -> str:
-    """['a', 'b', 'c'] → "'a', 'b' or 'c'"."""
+    """['a', 'b', 'c'] → "'a', 'b', or 'c'"."""
     *most, last = map(repr, choices)
-    return f"{', '.join(most)} or {last}" if most else last
+    if len(most) < 2:
+        return " or ".join((*most, last))
+    return f"{', '.join(most)}, or {last}"
 
 
 def closest(name: str, known: Sequence[str], cutoff: float = 0.4) -> str | None:
@@ -49,8 +51,8 @@ def first_few(items: Sequence[str]) -> str:
 
 
 def and_more(items: Sequence) -> str:
-    """How many items there are beyond those that a message lists: " and 3 more", or nothing."""
-    return f" and {len(items) - MAX_LISTED:,} more" if len(items) > MAX_LISTED else ""
+    """How many items there are beyond those that a message lists: ", and 3 more", or nothing."""
+    return f", and {len(items) - MAX_LISTED:,} more" if len(items) > MAX_LISTED else ""
 
 
 def failed_check(error: Exception) -> str:

@@ -173,7 +173,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
             "Comparable: same budget, same seed."
             if causes
             else (
-                "Same recipe, seed and budget: any difference should come from the machine and"
+                "Same recipe, seed, and budget: any difference should come from the machine and"
                 " threading only."
             )
         )
@@ -249,7 +249,9 @@ def _by_letter(texts: Sequence[str]) -> str:
 
 
 def _join(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    if len(names) < 3:
+        return " and ".join(names)
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
 
 
 def _classes(side: Side) -> str:

@@ -60,7 +60,7 @@ def terms(file: Path = FILE) -> dict[str, Term]:
     for id, fields in raw.items():
         if not re.fullmatch(ID, id):
             raise GlossaryError(
-                f"{file.name}: {id!r} is not an id: use lowercase letters, digits and dashes."
+                f"{file.name}: {id!r} is not an id: use lowercase letters, digits, and dashes."
             )
         try:
             result[id] = Term.model_validate(fields)

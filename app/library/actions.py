@@ -66,7 +66,7 @@ class RunActions:
         new_name = new_name.strip()
         if not RUN_NAME.fullmatch(new_name) or ".." in new_name:
             raise RunError(
-                "A name may contain letters, digits, dots, dashes and underscores, must start with"
+                "A name may contain letters, digits, dots, dashes, and underscores, must start with"
                 " a letter or digit, and is limited to 120 characters.",
                 code="invalid-name",
             )

@@ -137,7 +137,7 @@ class TeacherChecks:
     def _require_idle(self) -> None:
         if not self._report["done"]:
             raise Refused(
-                "A check is already in progress. It ends within a minute.",
+                "A check is already in progress. It will end within a minute.",
                 409,
                 code="busy",
             )

@@ -98,7 +98,7 @@ def value(recipe: Recipe, field: str) -> str:
     if isinstance(raw, dict):
         raw = tuple(f"{k} = {v}" for k, v in raw.items())
     if isinstance(raw, tuple):
-        rest = f" and {len(raw) - 8} more" if len(raw) > 9 else ""
+        rest = f", and {len(raw) - 8} more" if len(raw) > 9 else ""
         return ", ".join(map(str, raw[: 8 if rest else 9]))[:MAX_TEXT] + rest
     return f"{raw:g}" if isinstance(raw, float) else str(raw)[:MAX_TEXT]
 

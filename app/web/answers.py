@@ -65,7 +65,7 @@ def parse_number(text: str, digits: int = 9) -> int:
     """A number in an address: at most `digits` digits and nothing else. Raises Missing."""
     if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
         raise Missing(
-            "The address has an invalid attempt, iteration, class or image number.",
+            "The address has an invalid attempt, iteration, class, or image number.",
             code="invalid-address",
         )
     return int(text)

@@ -55,7 +55,7 @@ class Stage:
             ):
                 raise RequestError(
                     "The presenter's view must have short lowercase parameter names, and values"
-                    " made up of letters, digits and : . , _ - only.",
+                    " made up of letters, digits, and : . , _ - only.",
                     code="invalid-request",
                 )
         with self._lock:

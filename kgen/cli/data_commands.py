@@ -160,7 +160,7 @@ def add(
         )
     if added.unknown:
         progress.print_line(
-            f"Skipped folders that are not a class of {name}:"
+            f"Skipped folders that match no class of {name}:"
             f" {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}."
         )
 

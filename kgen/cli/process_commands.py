@@ -90,7 +90,7 @@ def _device(recipe: Recipe) -> str:
     device = select_device(recipe.device).type
     if device == "mps":
         raise ProcessError(
-            f"The GPU of this machine (MPS) supports only one process, not {launch.size}. Add"
+            f"This machine's GPU (MPS) supports only one process, not {launch.size}. Add"
             f" --set device=cpu, or run: {launch_command(1, 'run')} …",
             code="unsupported-device",
             device=device,

@@ -48,7 +48,7 @@ def sweep(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs per configuration, with seeds counted from 0; default: 1."),
+        typer.Option(min=1, help="Runs per configuration, with seeds 0, 1, 2, …; default: 1."),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from kgen.cli.console import console, text_column, text_console
 from kgen.cli.progress import print_line
-from kgen.phrases import duration
+from kgen.phrases import count, duration
 from kgen.tables import report
 from kgen.tables.measure import Task, measure
 from kgen.tables.results import Pace, Results
@@ -64,8 +64,8 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                     console.print(f"     {note}")
         except KeyboardInterrupt:
             console.print(
-                f"Stopped. Finished runs are saved ({len(tasks) - len(remaining) - failed} now);"
-                " repeat the command to continue with the rest."
+                f"Stopped. {count(len(tasks) - len(remaining) - failed, 'run')} finished and were"
+                " saved; repeat the command to continue with the rest."
             )
             return 130
     return 1 if failed else 0

@@ -145,7 +145,7 @@ DATA = {
         *IMAGENET,
         "get the Swedish traffic signs as split by Katharopoulos and Fleuret (2019) and "
         + _FOLDER_INSTRUCTIONS
-        + "no speed limit, speed limit 50, speed limit 70 and speed limit 80",
+        + "no speed limit, speed limit 50, speed limit 70, and speed limit 80",
         flip=False,
     ),
     "megapixel-mnist": DataFacts(

@@ -163,7 +163,7 @@ class FolderReport:
                     f"{len(self.missing)} of {count(len(self.classes), 'selected class')}"
                     f" {'has' if len(self.missing) == 1 else 'have'} no real test images; accuracy"
                     f" covers only the others. {' '.join(places)}",
-                    "Add images of them, or select only the other classes.",
+                    "Add the missing images, or select only the other classes.",
                 )
             )
         if self.unsupported:
@@ -184,7 +184,7 @@ class FolderReport:
             found.append(
                 (
                     f"Folders and links that cannot be opened are left out: {_some(places)}.",
-                    "If they have images that should count, copy these to another folder.",
+                    "If they contain images that should be used, copy those to another folder.",
                 )
             )
         if self.unreadable:

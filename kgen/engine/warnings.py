@@ -82,7 +82,8 @@ def _teacher_warnings(setting: Setting) -> list[tuple[str, str]]:
         found.append((text, remedy))
     if not teacher.has_batch_norm and weights.bn:
         text = (
-            "This teacher has no BatchNorm layers, so it stores no statistics and that term is off."
+            "This teacher has no BatchNorm layers, so it stores no statistics, and the BN loss is"
+            " off."
         )
         found.append((text, NO_ACTION))
     return found
@@ -117,7 +118,7 @@ def _real_image_warnings(setting: Setting, real: RealImages) -> list[tuple[str, 
             f" {'has' if missing == 1 else 'have'} no real test images;"
             " accuracy covers only the others."
         )
-        found.append((text, "Add images of them, or select only the other classes."))
+        found.append((text, "Add the missing images, or select only the other classes."))
     return found
 
 

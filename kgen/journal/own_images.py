@@ -42,9 +42,9 @@ def difference(run: Run, entry: dict[str, Any]) -> str:
     if type(before) is not int:
         return ""
     other = (
-        "the same number of images, but other files"
+        "the same number of images, but the files are different"
         if before == found["n"]
-        else f"{count(found['n'], 'image')}, and the run had {before:,}"
+        else f"{count(found['n'], 'image')}, but the run started with {before:,}"
     )
     return (
         f"These are not the real images that the run started with: there are {other}."

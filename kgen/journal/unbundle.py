@@ -221,7 +221,7 @@ def _check(
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
             raise BundleError(
-                f"{label} contains {name} as a link, a device or an encrypted file; a bundle may"
+                f"{label} contains {name} as a link, a device, or an encrypted file; a bundle may"
                 " contain only regular files.",
                 code="not-a-file",
                 name=name,

@@ -269,7 +269,7 @@ def unknown(kind: str, name: str, short_list: tuple[str, ...]) -> str:
         f"Did you mean {matches[0]!r}?"
         if matches
         else (
-            f"Known: {', '.join(short_list[:SHOWN])} and {len(short_list) - SHOWN} more listed by"
+            f"Known: {', '.join(short_list[:SHOWN])}, {len(short_list) - SHOWN} more listed by"
             f" `python -m kgen zoo`, any timm classification network, and {PREFIX}NAME."
         )
     )

@@ -164,8 +164,8 @@ def batch_norm(network: nn.Module) -> Row:
         status="warn",
         finding="none",
         advice=(
-            "That term is off: the network stores no statistics of its data. Images will look less"
-            " natural."
+            "The BN loss is off: the network stores no statistics of its data. Images will look"
+            " less natural."
         ),
     )
 

@@ -116,7 +116,7 @@ def parse_names(text: str, file: str | None = None) -> ClassNames:
     found = _from_lines(AS_ENTERED, text)
     if len(found.names) == 1:
         raise PreflightError(
-            f"The class names are {text[:60]!r}: expected comma-separated names, a .txt, .csv or"
+            f"The class names are {text[:60]!r}: expected comma-separated names, a .txt, .csv, or"
             f" .json file, or a data set. {did_you_mean(text[:60], list(classes.known()))}",
             code="invalid-classes",
         )

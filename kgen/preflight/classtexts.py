@@ -76,7 +76,7 @@ def check_texts(names: Sequence[str]) -> Row:
             name="class texts",
             status="fail",
             finding=f"the same text for several classes: {occurrences}{and_more(duplicates)}",
-            advice="Rename one of them; a class is selected, shown and embedded by its text.",
+            advice="Rename one of them; a class is selected, shown, and embedded by its text.",
         )
     rows = embedded()
     missing = [name for name in names if name not in rows]

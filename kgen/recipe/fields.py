@@ -70,7 +70,7 @@ class Optimizer(Section):
     """An optimizer and its hyperparameters."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    """Adam, AdamW or SGD with Nesterov momentum."""
+    """Adam, AdamW, or SGD with Nesterov momentum."""
     lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
     """Learning rate; for the student, the peak rate that follows the warm-up ramp."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9

@@ -130,7 +130,7 @@ def at_ratio(recipe: Recipe, ratio: float) -> Recipe:
 
 
 def kgen_s(pair: Pair) -> Recipe:
-    """K-Gen-S: one resolution, key region and embedding diversity (Table 8; C.2 to C.4; D.7).
+    """K-Gen-S: one resolution, key region, and embedding diversity (Table 8; C.2 to C.4; D.7).
 
     Our choices where the paper gives none: temperature 10, the last step's batch enters the pool,
     shift and flip.

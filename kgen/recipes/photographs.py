@@ -114,7 +114,7 @@ def cifar10_long() -> Recipe:
 
 
 def imagenet_peek() -> Recipe:
-    """Ten ImageNet classes at 128 × 128, to watch on a laptop: colors, textures and shapes appear
+    """Ten ImageNet classes at 128 × 128, to watch on a laptop: colors, textures, and shapes appear
     within a minute.
 
     160 images from EfficientNet-Lite0, and a small student whose agreement with its teacher is

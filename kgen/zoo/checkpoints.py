@@ -250,7 +250,7 @@ def _no_weights(path: Path, content: Any) -> CheckpointError:
             for key, value in list(content.items())[:4]
             for kind in [type(value).__name__]
         )
-        more = f" and {len(content) - 4} more" if len(content) > 4 else ""
+        more = f", and {len(content) - 4} more" if len(content) > 4 else ""
         found = f"no weights, only {entries}{more}"
     else:
         kind = type(content).__name__
@@ -298,7 +298,7 @@ def _checked(path: Path, name: str, tensors: dict[str, Tensor]) -> WeightSet:
             )
         if t.layout is not torch.strided or t.device.type != "cpu" or t.is_quantized:
             raise CheckpointError(
-                f"{path}: tensor {_name(key)} is sparse, quantized or empty; convert it with"
+                f"{path}: tensor {_name(key)} is sparse, quantized, or empty; convert it with"
                 " .dequantize() or .to_dense() and save it again.",
                 code="unsupported-layout",
                 tensor=key,

@@ -243,7 +243,7 @@ def _listed(types: dict[str, None]) -> str:
     """Some of the types, torch's own last."""
     names = sorted(types, key=lambda name: (name.startswith("torch."), len(name)))
     first = ", ".join(repr(name[:80]) for name in names[:MAX_NAMED])
-    return first + (f" and {len(names) - MAX_NAMED} more types" if len(names) > MAX_NAMED else "")
+    return first + (f", and {len(names) - MAX_NAMED} more types" if len(names) > MAX_NAMED else "")
 
 
 def relevant_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ export class ViewerSidebar {
       [
         'Classes',
         classes.length > MAX_NAMES
-          ? `${classes.slice(0, MAX_NAMES).join(', ')} and ${num(classes.length - MAX_NAMES)} more`
+          ? `${classes.slice(0, MAX_NAMES).join(', ')}, and ${num(classes.length - MAX_NAMES)} more`
           : classes.join(', '),
       ],
       ['Resolution', recipe.resolutions.map((side) => `${side} × ${side}`).join(', ')],

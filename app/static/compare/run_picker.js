@@ -20,7 +20,7 @@ export async function openRunPicker(base, names, max, onDone) {
   const search = h('input', {
     type: 'search',
     'aria-label': 'Search runs',
-    placeholder: 'Search by name, recipe, teacher or note',
+    placeholder: 'Search by name, recipe, teacher, or note',
     autocomplete: 'off',
     spellcheck: 'false',
   });

@@ -32,7 +32,7 @@ export class Verdict {
           ? 'One of these runs could not be read. Remove it, or choose another.'
           : runs.length
             ? 'Choose another run to compare with.'
-            : 'Compare runs side by side: images, curves and recipes, at equal budget, time or step.',
+            : 'Compare runs side by side: images, curves, and recipes, at equal budget, time, or step.',
     );
     if (!verdict) return;
     setText(this.root.querySelector('h2'), verdict.head);

@@ -9,10 +9,10 @@ import { h, setChildren } from './dom.js';
  */
 const KEYS = [
   [['?'], 'Show or hide this sheet'],
-  [['1', '…', '9'], 'Jump to a panel, list or run, in reading order'],
+  [['1', '…', '9'], 'Jump to a panel, list, or run, in reading order'],
   [
     ['Tab'],
-    'Move within that panel, list or run. Enter activates; arrow keys move through images and options',
+    'Move within that panel, list, or run. Enter activates; arrow keys move through images and options',
   ],
   [
     ['Space'],

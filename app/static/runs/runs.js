@@ -156,7 +156,7 @@ export class Runs {
     setText(
       this.emptyState,
       all
-        ? 'No runs match these words in their name, recipe, teacher or note.'
+        ? 'No runs match these words in their name, recipe, teacher, or note.'
         : 'No runs yet. Start one in the Studio, or open a file from elsewhere.',
     );
     setAttr(this.emptyState, 'hidden', count > 0);

@@ -11,7 +11,7 @@ const CHECKS = [
   'File and architecture',
   'Tensor names and shapes',
   'Class names and class texts',
-  'Normalization, image size and spatial map',
+  'Normalization, image size, and spatial map',
   'Cost of one generator step on this machine',
 ];
 
@@ -31,7 +31,7 @@ export class CheckReport {
       minlength: 2,
       maxlength: 64,
       pattern: '[a-z0-9][a-z0-9._\\-]*[a-z0-9]',
-      title: 'Lowercase letters, digits, periods, hyphens and underscores',
+      title: 'Lowercase letters, digits, periods, hyphens, and underscores',
       autocomplete: 'off',
       spellcheck: 'false',
     });

@@ -37,7 +37,7 @@ export function missingRemark(missing, selected) {
     const more = rows.length - MAX_NAMED;
     const names = rows.slice(0, MAX_NAMED).map((row) => row.name);
     return rows.length
-      ? ` ${title}: ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}.`
+      ? ` ${title}: ${names.join(', ')}${more > 0 ? `, and ${more} more` : ''}.`
       : '';
   };
   const places =
@@ -51,5 +51,5 @@ export function missingRemark(missing, selected) {
     );
   return missing.length === selected
     ? `The folder has no images of the selected classes.${places}`
-    : `${missing.length} of ${selected} selected classes ${missing.length === 1 ? 'has' : 'have'} no real test images; accuracy covers only the others.${places} Add images of them, or select only the other classes.`;
+    : `${missing.length} of ${selected} selected classes ${missing.length === 1 ? 'has' : 'have'} no real test images; accuracy covers only the others.${places} Add the missing images, or select only the other classes.`;
 }

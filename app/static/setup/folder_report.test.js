@@ -42,7 +42,7 @@ test('missing classes are counted, and the first ones named', () => {
   const absent = (name) => ({ name, folders: [], images: 0 });
   const empty = { name: 'dog', folders: ['val/dog'], images: 0 };
   assert.match(missingRemark([absent('pig')], 3), /^1 of 3 .*No folder: pig\. Add /);
-  assert.match(missingRemark([...'abcdefg'].map(absent), 8), /: a, b, c, d, e and 2 more\. Add /);
+  assert.match(missingRemark([...'abcdefg'].map(absent), 8), /: a, b, c, d, e, and 2 more\. Add /);
   assert.match(
     missingRemark([absent('pig'), empty], 3),
     /No folder: pig\. Folder without images: dog\./,

@@ -181,7 +181,7 @@ class TeacherDialog {
           'div',
           { class: 'line' },
           h('b', null, 'Class names'),
-          fileLink('open .txt, .csv or .json', NAMES, (file) => this.#readClassNames(file)),
+          fileLink('open .txt, .csv, or .json', NAMES, (file) => this.#readClassNames(file)),
         ),
         this.classes,
         h(

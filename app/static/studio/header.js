@@ -8,7 +8,7 @@ import { request } from '../core/server.js';
 /** @import { PanelState } from '../core/types.js' */
 
 const EXPORT_TIP =
-  'The student as safetensors and ONNX, with class names, a model card and loading code. Takes a few seconds.';
+  'The student as safetensors and ONNX, with class names, a model card, and loading code. Takes a few seconds.';
 
 /** The top bar. */
 export class Header {

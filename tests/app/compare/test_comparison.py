@@ -268,7 +268,7 @@ def test_no_difference_is_hidden():
     said = verdict([a, replace(b, sha="another", state="going")])
     assert (
         not said["comparable"]
-        and said["head"].partition(": ")[2] == "teachers, classes and budgets differ."
+        and said["head"].partition(": ")[2] == "teachers, classes, and budgets differ."
     )
     text = " ".join(line["text"] for line in said["lines"] if not line["same"])
     assert "A Hand-made (sha), B Hand-made (another)." in text, (

@@ -226,7 +226,7 @@ def test_two_processes_continue_with_moved_real_images_but_not_with_others(tmp_p
     other = photo_folder(tmp_path / "others", classes, 3)
     codes, _, errors = ranks(2, "resume", folder, "--real", other)
     assert codes == [2, 0], errors
-    assert errors.count("6 images, and the run had 20") == 1 and "Traceback" not in errors
+    assert errors.count("6 images, but the run started with 20") == 1 and "Traceback" not in errors
     moved = images.rename(tmp_path / "moved")
     codes, _, errors = ranks(2, "resume", folder, "--real", moved)
     assert codes == [0, 0], errors
