@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 
 # Must be set before torch is imported. Idle OpenMP threads spin and take the cores away from app
-# and browser (measured: steps up to 8× slower). With several processes, torch warns about a
-# projection that is expected to be unused at times.
+# and browser (measured: steps up to 8× slower).
 for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
     "KMP_BLOCKTIME": "0",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }.items():
     os.environ.setdefault(_name, _value)
+if os.environ.get("WORLD_SIZE", "1") != "1":
+    # torch warns about a projection that is expected to be unused at times
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import datetime
 import json

@@ -20,7 +20,6 @@ from kgen import __version__
 from kgen.cli.console import console, text_column, text_console
 from kgen.cli.progress import Json, print_line
 from kgen.cli.recipe_argument import apply, read_recipe
-from kgen.errors import KGenError
 from kgen.phrases import count, did_you_mean, duration
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.sweep import estimate, grid, stopping, summary, trials
@@ -236,7 +235,7 @@ def _measured(
     try:
         seconds = seconds_of(first.recipe, _threads(workers))
         return estimate.from_one(planned, progress, first, seconds)
-    except KGenError as error:
+    except Exception as error:  # such as too little memory; the runs are listed all the same
         console.print(f"The time cannot be estimated: {error}", soft_wrap=True)
         return estimate.Estimate(None, "measured")
 

@@ -158,7 +158,8 @@ def _process_warnings(setting: Setting) -> list[tuple[str, str]]:
     """What is different because several processes share the run."""
     r, processes, found = setting.recipe, setting.world.size, []
     if processes == 1:
-        return []
+        text = "With one process, there is only one generator, so generators are not averaged."
+        return [(text, NO_ACTION)] if r.average_generators else []
     if r.schedule == "concurrent":
         text = (
             f"With {processes} processes, generator and student take turns; the run is sequential."

@@ -17,8 +17,10 @@ from kgen import losses
 from kgen.data import data
 from kgen.engine.controls import Gate
 from kgen.engine.engine import Distillation
+from kgen.engine.setting import Setting
 from kgen.engine.student_training import StudentTrainer
 from kgen.engine.synthesis import Synthesis
+from kgen.engine.warnings import warnings_of
 from kgen.recipe.recipe import RecipeError
 from tests.support.errors import raises
 from tests.support.small import mini
@@ -318,6 +320,12 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
 def test_what_this_machine_cannot_do_is_said_before_the_run(changes, code, facts):
     with raises(RecipeError, code, *facts, field=next(iter(changes))):
         Distillation(mini(**changes))
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_one_process_has_no_generators_to_average(average):
+    texts = [text for text, _ in warnings_of(Setting(mini(average_generators=average)))]
+    assert any("generators are not averaged" in text for text in texts) == average
 
 
 def test_a_plan_below_the_budget_is_a_warning(quick):
