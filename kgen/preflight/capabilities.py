@@ -107,29 +107,36 @@ def maps(
             advice=note,
         )
     ]
-    if flat := {
-        side: gaussian_target(*size) for side, size in cells.items() if min(size) <= FLAT_CELLS
-    }:
+    return [*rows, *_key_region(cells)], tuple(sizes)
+
+
+def _key_region(cells: dict[int, tuple[int, int]]) -> list[Row]:
+    """A row if at some sides, the map is too small for a target: side → (h,w)."""
+    findings, advice = [], []
+    if single := [side for side, size in cells.items() if max(size) == 1]:
+        sizes = " and ".join(f"{side} × {side}" for side in single)
+        findings.append(f"for images of {sizes}, the map is a single cell")
+        advice.append("On a single cell, no target means anything: use larger images.")
+    flat = {s: size for s, size in cells.items() if min(size) <= FLAT_CELLS and s not in single}
+    if flat:
+        targets = {side: gaussian_target(*size) for side, size in flat.items()}
         low = ", ".join(
             f"{side}: {float(target.min()):.2f} to {float(target.max()):.2f}"
-            for side, target in flat.items()
+            for side, target in targets.items()
         )
-        finding = (
+        findings.append(
             f"the target G(1, 2) is nearly flat on maps of {FLAT_CELLS} × {FLAT_CELLS} cells or"
             f" smaller ({low})"
         )
-        rows.append(
-            Row(
-                name="key region",
-                status="warn",
-                finding=finding,
-                advice=(
-                    "Such a target has little effect; use larger images, or --set"
-                    " target.sigma_fraction=0.25."
-                ),
-            )
+        advice.append(
+            "Such a target has little effect; use larger images, or --set"
+            " target.sigma_fraction=0.25."
         )
-    return rows, tuple(sizes)
+    if not findings:
+        return []
+    return [
+        Row(name="key region", status="warn", finding="; ".join(findings), advice=" ".join(advice))
+    ]
 
 
 def batch_norm(network: nn.Module) -> Row:
@@ -152,7 +159,9 @@ def batch_norm(network: nn.Module) -> Row:
             advice=advice,
         )
     if layers:
-        advice = "Use --set bn_scale=relative: it has the same magnitude in every network."
+        advice = (
+            "Use --set bn_scale=relative, as tiny does: it has the same magnitude in every network."
+        )
         return Row(
             name="BatchNorm",
             status="ok",

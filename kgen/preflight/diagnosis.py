@@ -37,7 +37,12 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(
-    fit: Fit, name: str, in_order: Callable[[], bool], find_other: Callable[[], str | None]
+    fit: Fit,
+    name: str,
+    in_order: Callable[[], bool],
+    find_other: Callable[[], str | None],
+    *,
+    by_order: bool = False,
 ) -> Diagnosis:
     """Explain the mismatch if not all tensors fit.
 
@@ -46,6 +51,7 @@ def diagnose(
         in_order: whether all shapes match in the order of the file.
         find_other: returns the option for an architecture that the tensors do fit, such as
             "--arch resnet34".
+        by_order: whether the tensors were matched by their position in the file.
     """
     listed = _listed(fit)
     if head := _head(fit, name, listed):
@@ -56,6 +62,12 @@ def diagnose(
     if other:
         reason = f"{stem}: " if stem else ""
         return Diagnosis(reason + listed, f"This is not {name}: all of its tensors fit {other}.")
+    if by_order:
+        return Diagnosis(
+            listed,
+            f"In the order of the file, the tensors do not have the shapes of {name}. Choose the"
+            f" architecture that it was trained with, or {OWN_NETWORK}.{_similar(fit, name)}",
+        )
     if patches := _patches(fit):
         return Diagnosis(
             listed,
@@ -82,8 +94,8 @@ def diagnose(
         )
     return Diagnosis(
         listed,
-        f"This is not {name}, or its layers have different names; choose the architecture that it"
-        f" was trained with.{_similar(fit, name)}",
+        f"This is not {name}, or its layers have different names. Choose the architecture that it"
+        f" was trained with, or {OWN_NETWORK}.{_similar(fit, name)}",
     )
 
 

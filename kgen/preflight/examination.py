@@ -346,7 +346,13 @@ class Examination:
 
         self.fail(
             "tensors",
-            *diagnosis.diagnose(fit, name, in_order, lambda: self._other_architecture(name)),
+            *diagnosis.diagnose(
+                fit,
+                name,
+                in_order,
+                lambda: self._other_architecture(name),
+                by_order=self.request.by_order,
+            ),
         )
 
     def check_classes(self) -> None:

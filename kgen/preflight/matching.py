@@ -124,7 +124,7 @@ def fit(
             name=weights,
             choices=choices,
         )
-    found = _in_order(placement, expected) if by_order else placement.tensors
+    found = _in_order(placement, network) if by_order else placement.tensors
     first_conv = next((name for name, t in expected.items() if t.ndim == 4), "")
     detected = (
         _axis_length(found.get(_classifier(network)), 0, outputs),
@@ -166,9 +166,21 @@ def fit(
     return result
 
 
-def _in_order(placement: Placement, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors under the network's names, by position."""
-    names = [name for name in expected if not name.endswith(COUNTER)]
+def _in_order(placement: Placement, network: Network) -> dict[str, Tensor]:
+    """The file's tensors under the network's names, by position.
+
+    The classifier is last in nearly every file, but our own networks create it first, so the better
+    of the two orders counts.
+    """
+    expected = {n: t for n, t in network.state_dict().items() if not n.endswith(COUNTER)}
+    classifier = _classifier(network).rpartition(".")[0] + "."
+    classifier_last = sorted(expected, key=lambda name: name.startswith(classifier))  # stable
+
+    def misfits(names: list[str]) -> int:  # the number of classes, on axis 0, is the file's
+        pairs = zip(names, placement.in_order)
+        return sum(expected[name].shape[1:] != t.shape[1:] for name, t in pairs)
+
+    names = min(list(expected), classifier_last, key=misfits)
     surplus = {f"number {i + 1}": t for i, t in enumerate(placement.in_order) if i >= len(names)}
     return dict(zip(names, placement.in_order)) | surplus
 

@@ -237,6 +237,16 @@ def test_counters_of_batches_may_be_missing(network, tmp_path, free):
     assert report.ok and zoo.load_teacher(save_teacher(report, "mine"))
 
 
+def test_a_map_of_a_single_cell_is_told_apart_from_a_nearly_flat_target(tmp_path, free):
+    network = architectures.build("resnet18", 3, 3, side=64)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    own = {"side": 64, "n_train": 300, "resolutions": (32, 64)}
+    report = preflight(tmp_path / "w.pt", "resnet18", NAMES, **own)
+    finding = rows(report)["key region"].finding
+    assert "for images of 32 × 32, the map is a single cell" in finding
+    assert "64: 0.94" in finding and "32: " not in finding
+
+
 def test_by_order(network, tmp_path, rng, free):
     torch.save(
         {f"layer{i}": t for i, t in enumerate(network.state_dict().values()) if t.ndim},

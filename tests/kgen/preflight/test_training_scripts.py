@@ -408,3 +408,70 @@ def test_the_table_of_shapes_is_that_of_the_networks():
         network = seeded(architectures.build, 0, name, 3, 997)
         state = network.state_dict().values()
         assert nearest.shapes(t for t in state if 997 not in t.shape) == table[name]
+
+
+class Block(nn.Module):
+    """A block of a WideResNet with the names that most implementations in PyTorch use."""
+
+    def __init__(self, channels: int, out: int, stride: int):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(channels), conv(channels, out, 3, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(out), conv(out, out, 3)
+        self.convShortcut = None if channels == out else conv(channels, out, 1, stride)
+
+    def forward(self, x):
+        y = self.bn1(x).relu()
+        skip = x if self.convShortcut is None else self.convShortcut(y)
+        return skip + self.conv2(self.bn2(self.conv1(y)).relu())
+
+
+def conv(channels: int, out: int, side: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, side, stride, side // 2, bias=False)
+
+
+class Stage(nn.Module):
+    def __init__(self, blocks: int, channels: int, out: int, stride: int):
+        super().__init__()
+        rest = (Block(out, out, 1) for _ in range(blocks - 1))
+        self.layer = nn.Sequential(Block(channels, out, stride), *rest)
+
+
+class WideResNet(nn.Module):
+    def __init__(self, depth: int, width: int, classes: int):
+        super().__init__()
+        n, w = (depth - 4) // 6, width
+        self.conv1 = conv(3, 16, 3)
+        self.block1 = Stage(n, 16, 16 * w, 1)
+        self.block2 = Stage(n, 16 * w, 32 * w, 2)
+        self.block3 = Stage(n, 32 * w, 64 * w, 2)
+        self.bn1, self.fc = nn.BatchNorm2d(64 * w), nn.Linear(64 * w, classes)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        for stage in (self.block1, self.block2, self.block3):
+            x = stage.layer(x)
+        return self.fc(self.bn1(x).relu().mean((2, 3)))
+
+
+def test_a_wide_resnet_with_the_usual_names_fits_by_order(tmp_path):
+    network = seeded(WideResNet, 0, 16, 2, 3)
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network.train()(images)
+    content = {"state_dict": network.eval().state_dict()}
+    _, found = check(content, tmp_path / "w.pth", "wrn-16-1", side=32)
+    assert "all of its tensors fit --arch wrn-16-2 --by-order" in found["tensors"].advice
+    _, found = check(content, tmp_path / "w.pth", "wrn-16-2", side=32)
+    assert "try --by-order" in found["tensors"].advice
+    _, found = check(content, tmp_path / "w.pth", "resnet18-cifar", side=32, by_order=True)
+    assert "all of its tensors fit --arch wrn-16-2 --by-order" in found["tensors"].advice
+    report, _ = check(content, tmp_path / "w.pth", "wrn-16-2", side=32, by_order=True)
+    with torch.no_grad():
+        torch.testing.assert_close(report._network(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+def test_an_order_that_fits_no_network_is_named(tmp_path):
+    shuffled = dict(reversed(OWN.items()))
+    content = {f"layer{i}": t for i, t in enumerate(shuffled.values()) if t.ndim}
+    _, found = check(content, tmp_path / "w.pth", by_order=True)
+    assert "In the order of the file" in found["tensors"].advice
+    assert "--arch FILE.py:NAME" in found["tensors"].advice
