@@ -63,9 +63,10 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                 if not console.is_terminal and not outcome.began and remaining:
                     console.print(f"     {note}")
         except KeyboardInterrupt:
+            saved = count(len(tasks) - len(remaining) - failed, "run")
             console.print(
-                f"Stopped. {count(len(tasks) - len(remaining) - failed, 'run')} finished and were"
-                " saved; repeat the command to continue with the rest."
+                f"Stopped after {saved}, which {'is' if saved == '1 run' else 'are'} saved; repeat"
+                " the command to continue with the rest."
             )
             return 130
     return 1 if failed else 0

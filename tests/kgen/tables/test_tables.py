@@ -119,7 +119,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
         patch.setattr(measure, "run_task", interrupted)
         assert made(small_table(), results, seeds=2)[1] == 130
     kept = results.read()
-    assert len(kept) == 2 and "(2 now)" in capsys.readouterr().err
+    assert len(kept) == 2 and "Stopped after 2 runs" in capsys.readouterr().err
     assert made(small_table(), results, seeds=2)[0] == ["small: α_kr 0, 1", "small: α_kr 0.1, 1"]
     assert kept.items() < results.read().items() and len(results.read()) == 4
 
