@@ -106,9 +106,14 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 @cli.command("recipes")
-def list_recipes(as_json: Json = False) -> None:
+def list_recipes(
+    every: Annotated[
+        bool, typer.Option("--all", help="Also list the recipes of the paper's experiments.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the named recipes."""
-    recipe_argument.list_recipes(as_json)
+    recipe_argument.list_recipes(as_json, every=every)
 
 
 @cli.command()

@@ -14,6 +14,7 @@ from rich.table import Table as Grid
 from kgen.cli.console import text_console
 from kgen.cli.progress import print_line
 from kgen.data import classes
+from kgen.phrases import count
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes, resolutions
 from kgen.zoo import zoo
@@ -85,8 +86,11 @@ def apply(recipe: Recipe, settings: Sequence[str], **given: int | str) -> Recipe
     return recipe.as_typed_here()
 
 
-def list_recipes(as_json: bool) -> None:
-    """List the named recipes by group, each with the first line of its description."""
+def list_recipes(as_json: bool, *, every: bool) -> None:
+    """List the named recipes by group, each with the first line of its description. Those of the
+    paper's experiments, which need the user's own teacher and data, are only counted unless
+    `every`.
+    """
     if as_json:
         for name in recipes.NAMES:
             print_line(
@@ -99,9 +103,15 @@ def list_recipes(as_json: bool) -> None:
                 )
             )
         return
-    for title, names in recipes.GROUPS.items():
+    groups = {t: n for t, n in recipes.GROUPS.items() if every or t not in recipes.PAPER_GROUPS}
+    for title, names in groups.items():
         grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
         grid.add_column(no_wrap=True)
         for name in names:
             grid.add_row(name, recipes.describe(name).partition("\n")[0])
         text_console().print(grid, "")
+    if hidden := sum(len(names) for t, names in recipes.GROUPS.items() if t not in groups):
+        print_line(
+            f"{count(hidden, 'more recipe')} for the paper's experiments, for which you provide the"
+            f" teacher and the data: {recipes.LIST_ALL}"
+        )

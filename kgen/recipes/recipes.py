@@ -259,6 +259,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Baselines on Fashion-MNIST": tuple(f().name for f in _BASELINES),
 }
 """Title → names, for lists shown to people. Every name belongs to exactly one group."""
+_OUR_GROUPS = len(GROUPS)
 
 for _pair in paper.PAIRS:
     _names = {f"{_pair.name}-{method}": method for method in paper.methods(_pair)}
@@ -271,9 +272,12 @@ for _pair in paper.PAIRS:
         " data)"
     )
     GROUPS[_title] = (*GROUPS.get(_title, ()), *_names)
+PAPER_GROUPS = tuple(GROUPS)[_OUR_GROUPS:]
+"""Titles of the groups with the paper's experiments."""
 NAMES = tuple(_RECIPES)
 LIST = "python -m kgen recipes"
-"""The command that lists them."""
+"""The command that lists them, without those of the paper's experiments."""
+LIST_ALL = f"{LIST} --all"
 
 
 def get(name: str) -> Recipe:
@@ -281,7 +285,7 @@ def get(name: str) -> Recipe:
     if name not in _RECIPES:
         known = (*NAMES, "custom")
         raise RecipeError(
-            f"Unknown recipe {name!r}. {did_you_mean(name, known, LIST)}",
+            f"Unknown recipe {name!r}. {did_you_mean(name, known, LIST_ALL)}",
             code="unknown-recipe",
             name=name,
             meant=closest(name, known),

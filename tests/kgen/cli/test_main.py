@@ -20,7 +20,7 @@ import torch
 
 from kgen import __main__ as main
 from kgen import events
-from kgen.cli import progress
+from kgen.cli import progress, recipe_argument
 from kgen.cli.preflight_commands import show_findings
 from kgen.cli.worker import run_controlled
 from kgen.journal.reading import open_run
@@ -119,13 +119,22 @@ def test_recipes_json():
 
 @pytest.mark.slow
 def test_recipes_for_people_come_in_groups():
-    done = shell("recipes", env=os.environ | {"COLUMNS": "200"})
+    done = shell("recipes", "--all", env=os.environ | {"COLUMNS": "200"})
     told = done.stdout
     assert done.returncode == 0 and all(name in told for name in recipes.NAMES)
     assert all(title in told for title in recipes.GROUPS)
     assert sorted(name for names in recipes.GROUPS.values() for name in names) == sorted(
         recipes.NAMES
     )
+
+
+def test_recipes_that_need_ones_own_data_are_counted(capsys):
+    recipe_argument.list_recipes(as_json=False, every=False)
+    told = capsys.readouterr().out
+    hidden = [n for title in recipes.PAPER_GROUPS for n in recipes.GROUPS[title]]
+    assert len(hidden) > 50 and not any(name in told for name in hidden)
+    assert all(name in told for name in set(recipes.NAMES).difference(hidden))
+    assert f"{len(hidden)} more recipes" in told and recipes.LIST_ALL in told
 
 
 BAD = [
